@@ -1,0 +1,99 @@
+"""Every error Springtide raises on purpose.
+
+The tree::
+
+    SpringtideError
+    ├── LabFileError          the lab file is wrong: one or more Problem, each with file, line, key
+    ├── OptionsError          what a user asked for a session is not allowed (form, API)
+    ├── EnvironmentsError     an image or virtual environment cannot be built or used
+    ├── EngineError           the Docker Engine cannot be asked
+    └── QueueError            a batch queue refused or could not be asked
+        ├── QueueUnreachable  it did not answer: nothing is known, try again (transient)
+        └── SubmitRefused     it answered no
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SpringtideError(Exception):
+    """An error whose text is meant for the person who can act on it.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, in words a user understands.
+    hint : str, optional
+        What to do about it.
+    transient : bool, optional
+        Whether the same call may succeed later without any change.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in a lab file: where it is, what was found, what is allowed."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+    found: str = ""
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.file}:{self.line}: {self.key}: {self.message}"]
+        if self.found:
+            parts.append(f"found {self.found}")
+        if self.allowed:
+            parts.append(f"allowed: {self.allowed}")
+        return "; ".join(parts)
+
+
+class LabFileError(SpringtideError):
+    """A lab file that cannot be used; ``problems`` names every fault found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class OptionsError(SpringtideError):
+    """A session option that is unknown or outside its limits; ``field`` names it."""
+
+    def __init__(self, field: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.field = field
+
+
+class EnvironmentsError(SpringtideError):
+    """An image or virtual environment cannot be built or used."""
+
+
+class EngineError(SpringtideError):
+    """The Docker Engine cannot be asked."""
+
+
+class QueueError(SpringtideError):
+    """A batch queue refused a request or could not be asked."""
+
+
+class QueueUnreachable(QueueError):
+    """The scheduler did not answer, so nothing is known about its jobs."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, transient=True)
+
+
+class SubmitRefused(QueueError):
+    """The scheduler answered, and refused the job."""
