@@ -1,50 +1,62 @@
 """What a lab file may say.
 
 Every model forbids unknown keys. Durations and memory sizes are parsed into seconds and bytes here,
-so nothing downstream ever sees "2G" or "1h30m".
+so nothing downstream ever sees "2G" or "1h30m". A part left empty (``base:`` with nothing behind it)
+means its defaults.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from springtide.lab.fields import (
+    NAME_FORM as NAME_FORM,
 )
+from springtide.lab.fields import (
+    AbsolutePath,
+    Address,
+    AuthenticatorClass,
+    Cpus,
+    DatabaseUrl,
+    Directive,
+    Duration,
+    FilledLine,
+    Folder,
+    ImageReference,
+    LabPath,
+    Memory,
+    Name,
+    NetworkPool,
+    OneLine,
+    Port,
+    ProcessCount,
+    QueueName,
+    QueueNameOrEmpty,
+    ReachableAddress,
+    ShellLines,
+    StartCount,
+    StateDirectory,
+    Timeout,
+    UserName,
+    Variables,
+    check_whole,
+    is_folder,
+    read_cpus,
+    read_duration,
+    read_memory,
+    wrong,
+)
+from springtide.units import describe_duration, format_memory
 
-from springtide.units import parse_memory, parse_walltime
-
-Memory = Annotated[int, BeforeValidator(parse_memory)]
-Duration = Annotated[int, BeforeValidator(parse_walltime)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-NAME_FORM = "1 to 30 lower-case letters, digits and '-', starting with a letter"
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(NAME_FORM)
-    return name
-
-
-def _check_one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("one line of printable characters")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
-OneLine = Annotated[str, AfterValidator(_check_one_line)]
 BatchKind = Literal["pbspro", "torque", "slurm"]
 BATCH_KINDS: tuple[BatchKind, ...] = ("pbspro", "torque", "slurm")
+SHIPPED_ENVIRONMENTS = ("base", "lisa")
+"""Environments every lab has without declaring them; their recipes come with Springtide."""
 
 
 class Model(BaseModel):
@@ -52,12 +64,19 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value
+
 
 class Text(Model):
     """A text shown to people: a plain string, or ``{en: …, fr: …}``."""
 
-    en: OneLine
+    en: FilledLine
+    """The text in English."""
     fr: OneLine = ""
+    """The text in French; empty: the English one is shown."""
 
     @model_validator(mode="before")
     @classmethod
@@ -72,31 +91,46 @@ class Text(Model):
 class LabIdentity(Model):
     """How the lab presents itself."""
 
-    name: OneLine = "Springtide"
+    name: FilledLine = "Springtide"
     """Shown on the login page and in the page titles."""
 
 
 class Hub(Model):
     """Where the platform listens and what it keeps."""
 
-    address: str = "127.0.0.1"
+    address: Address = "127.0.0.1"
     """Address browsers connect to. Loopback unless TLS ends in front of it."""
     port: Port = 8000
     """Port browsers connect to."""
-    api_address: str = "auto"
+    api_address: ReachableAddress = "auto"
     """Address on which the hub's API listens for sessions. ``auto``: Docker's bridge where containers are offered,
     else loopback. A lab whose batch nodes are other machines names this machine's address on their network."""
     api_port: Port = 8081
+    """Port of the hub's API, which sessions connect to."""
     proxy_api_port: Port = 8001
-    state_directory: Path | None = None
+    """Port on which the proxy takes the hub's orders, on loopback."""
+    state_directory: StateDirectory | None = None
     """Where users, homes, secrets and logs live. Default: /var/lib/springtide for root,
     ~/.local/share/springtide for an ordinary user."""
-    database: str = ""
+    database: DatabaseUrl = ""
     """SQLAlchemy URL of the hub's database. Default: SQLite in the state directory."""
-    idle_timeout: Duration | Literal["never"] = 3 * 3600
-    """A session without activity for this long is stopped."""
-    concurrent_starts: Annotated[int, Field(ge=1, le=1000)] = 100
+    idle_timeout: Timeout = 3 * 3600
+    """A session without activity for this long is stopped; ``never``: none is."""
+    concurrent_starts: StartCount = 100
     """How many sessions may be starting at once; more wait."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        taken: dict[int, str] = {}
+        for field in ("port", "api_port", "proxy_api_port"):
+            port: int = getattr(self, field)
+            if port in taken:
+                # The line to correct is one that is written: the other may be a default.
+                key = field if field in self.model_fields_set else taken[port]
+                other = taken[port] if key == field else field
+                raise wrong("is taken", found=str(port), allowed=f"any port but that of hub.{other}, {port}", key=key)
+            taken[port] = field
+        return self
 
 
 class Authentication(Model):
@@ -105,48 +139,75 @@ class Authentication(Model):
     kind: Literal["shared-password", "pam", "custom"] = "shared-password"
     """``shared-password``: any name with the one generated password, on loopback only. ``pam``: the machine's
     accounts. ``custom``: ``class`` names a JupyterHub authenticator (OAuth, LDAP, …)."""
-    authenticator_class: str = Field(default="", alias="class")
+    authenticator_class: AuthenticatorClass = Field(default="", alias="class")
     """For ``custom``: the authenticator's entry point name or class path."""
     options: dict[str, dict[str, Any]] = {}
     """For ``custom``: traitlets configuration, ``ClassName: {trait: value}``."""
-    admins: frozenset[str] = frozenset()
-    users: frozenset[str] = frozenset()
+    admins: frozenset[UserName] = frozenset()
+    """Who may see and stop everyone's sessions."""
+    users: frozenset[UserName] = frozenset()
     """Who may log in; empty: everyone the authenticator accepts."""
 
     @model_validator(mode="after")
-    def _custom_names_a_class(self) -> Authentication:
-        if (self.kind == "custom") != bool(self.authenticator_class):
-            raise ValueError("'class' is needed by kind 'custom', and only by it")
+    def _kind_fits(self) -> Self:
+        if self.kind == "custom" and not self.authenticator_class:
+            raise wrong("is missing", found="kind custom without a class", allowed="an authenticator", key="class")
+        if self.kind != "custom" and self.authenticator_class:
+            raise wrong("is only read by kind custom", allowed="kind: custom, or no class", key="class")
+        if self.kind != "custom" and self.options:
+            raise wrong("are only read by kind custom", allowed="kind: custom, or no options", key="options")
+        if self.kind == "pam":
+            for field in ("admins", "users"):
+                if "root" in getattr(self, field):
+                    # A session of root is a shell that owns the hub.
+                    raise wrong("names root", found="'root'", allowed="ordinary accounts of this machine", key=field)
         return self
 
 
 class Environment(Model):
     """A container image with its kernels; ``folder`` holds its recipe."""
 
-    folder: Path | None = None
-    """Folder with the image's recipe; relative to the lab file. Default for ``base`` and ``lisa``: those shipped."""
-    image: str = ""
+    folder: Folder | None = None
+    """Folder with the image's recipe; relative to the lab file. Default for ``base`` and ``lisa`` where no image
+    is named: those shipped."""
+    image: ImageReference = ""
     """Image reference. Default: ``springtide/NAME:VERSION``, built from ``folder`` when missing."""
     label: Text | None = None
+    """Shown to people."""
 
 
 class LocalSite(Model):
     """This machine: containers of its Docker Engine, or plain processes."""
 
     kind: Literal["local"]
+    """This machine."""
     runtime: Literal["docker", "host"] = "docker"
+    """``docker``: a container for each session. ``host``: a plain process of this machine."""
     label: Text | None = None
+    """Shown to people."""
     optional: bool = False
     """Offered only where it is found; a missing one is said at start, not an error."""
     accounts: Literal["auto", "user", "hub"] = "auto"
     """For ``host``: whose account runs the sessions. ``user``: the machine's account of that name. ``hub``: the hub's
     own. ``auto``: the user's where the hub is root and the account exists, else a reserved account without rights
     (hub is root) or the hub's own."""
-    network_pool: str = "10.213.0.0/16"
+    network_pool: NetworkPool = "10.213.0.0/16"
     """For ``docker``: the address range from which each user gets a network of their own."""
-    pids: Annotated[int, Field(ge=16, le=100_000)] = 1024
+    pids: ProcessCount = 1024
     """For ``docker``: processes and threads a session may have."""
-    environment_variables: dict[str, str] = {}
+    environment_variables: Variables = {}
+    """Variables every session here gets."""
+
+    @model_validator(mode="after")
+    def _runtime_reads_it(self) -> Self:
+        only_for = {"accounts": "host", "network_pool": "docker", "pids": "docker"}
+        for field, runtime in only_for.items():
+            said = getattr(self, field) != type(self).model_fields[field].default
+            if said and runtime != self.runtime:
+                raise wrong(
+                    f"means nothing with runtime {self.runtime}", allowed=f"only with runtime {runtime}", key=field
+                )
+        return self
 
 
 class BatchSite(Model):
@@ -155,127 +216,169 @@ class BatchSite(Model):
     kind: Literal["pbspro", "torque", "slurm", "batch"]
     """The scheduler; ``batch`` asks the commands which one they belong to."""
     runtime: Literal["host"] = "host"
+    """``host``: a plain process on the node."""
     label: Text | None = None
+    """Shown to people."""
     optional: bool = False
-    commands: Path | None = None
+    """Offered only where it is found; a missing one is said at start, not an error."""
+    commands: LabPath | None = None
     """Folder with qsub, qstat, … or sbatch, squeue, …. Default: found on PATH and in the usual places."""
-    queue: OneLine = ""
+    queue: QueueNameOrEmpty = ""
     """Queue (Slurm: partition) of the sessions; empty: the scheduler's default."""
-    account: OneLine = ""
+    account: QueueNameOrEmpty = ""
     """Account or project charged."""
-    directives: tuple[OneLine, ...] = ()
+    directives: tuple[Directive, ...] = ()
     """Further directives without their ``#PBS``/``#SBATCH``, e.g. ``-l place=scatter``."""
-    prologue: str = ""
+    prologue: ShellLines = ""
     """Shell lines run in the job before the session, e.g. ``module load python``."""
-    python: str = ""
+    python: AbsolutePath = ""
     """Python on the nodes that has jupyterhub and jupyterlab. Default: the hub's own, for a shared file system."""
     accounts: Literal["auto", "user", "hub"] = "auto"
     """Who submits. ``user``: the account of that name, through the launcher. ``hub``: the hub's own account.
     ``auto``: ``user`` where the hub may become them (root or sudo), else ``hub``."""
-    api_address: str = ""
+    api_address: ReachableAddress = ""
     """Address under which the nodes reach the hub's API, if not the one it listens on."""
-    environment_variables: dict[str, str] = {}
+    environment_variables: Variables = {}
+    """Variables every session here gets."""
+
+    @field_validator("commands")
+    @classmethod
+    def _commands_are_there(cls, commands: Path | None, info: ValidationInfo) -> Path | None:
+        # A site that may be absent may lack its commands too.
+        if commands and info.context and not info.data.get("optional") and not is_folder(commands):
+            raise wrong("is not a folder", found=str(commands), allowed="an existing folder with the batch commands")
+        return commands
 
 
 Site = Annotated[LocalSite | BatchSite, Field(discriminator="kind")]
 
 
-class CpuRange(Model):
+@dataclass(frozen=True)
+class Quantity:
+    """How a quantity is read from a lab file and shown in messages."""
+
+    read: Callable[[Any], float]
+    show: Callable[[Any], str]
+
+
+class _Range(Model):
+    """What the three ranges share: a bare value means exactly that, and what is left out is filled in sensibly."""
+
+    quantity: ClassVar[Quantity]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: Any) -> Any:
+        """Fill in what a range leaves out: the class's default, moved within what is given."""
+        if value is None or isinstance(value, cls):
+            return value
+        if not isinstance(value, dict):
+            return {"default": value, "min": value, "max": value}
+        names = ("default", "min", "max")
+        try:
+            given = {name: cls.quantity.read(value[name]) for name in names if name in value}
+        except ValueError:
+            return value  # the field's own validation will say what is wrong, and where
+        usual = {name: cls.model_fields[name].default for name in names}
+        low = given.get("min", min(usual["min"], *given.values(), usual["max"]))
+        high = given.get("max", max(usual["max"], *given.values(), usual["min"]))
+        return {"default": min(max(usual["default"], low), high), "min": low, "max": high} | value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, default, high = (getattr(self, name) for name in ("min", "default", "max"))
+        if not low <= default <= high:
+            show = self.quantity.show
+            found = f"min {show(low)}, default {show(default)}, max {show(high)}"
+            raise wrong("is out of order", found=found, allowed="min <= default <= max")
+        return self
+
+
+class CpuRange(_Range):
     """Cores a user may ask for: a number, or ``{default, min, max}``."""
 
-    default: Annotated[float, Field(gt=0, le=4096)] = 1
-    min: Annotated[float, Field(gt=0, le=4096)] = 1
-    max: Annotated[float, Field(gt=0, le=4096)] = 1
+    quantity = Quantity(read_cpus, "{:g}".format)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _widen(cls, value: Any) -> Any:
-        return _widen_range(value)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> CpuRange:
-        _check_order(self.min, self.default, self.max)
-        return self
+    default: Cpus = 1
+    """Cores of a session whose user does not choose."""
+    min: Cpus = 1
+    """Fewest cores a user may choose."""
+    max: Cpus = 1
+    """Most cores a user may choose."""
 
 
-class MemoryRange(Model):
+class MemoryRange(_Range):
     """Memory in bytes a user may ask for: a size, or ``{default, min, max}``."""
 
+    quantity = Quantity(read_memory, format_memory)
+
     default: Memory = 2 * 2**30
+    """Memory of a session whose user does not choose."""
     min: Memory = 512 * 2**20
+    """Least memory a user may choose."""
     max: Memory = 2 * 2**30
-
-    @model_validator(mode="before")
-    @classmethod
-    def _widen(cls, value: Any) -> Any:
-        return _widen_range(value)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> MemoryRange:
-        _check_order(self.min, self.default, self.max)
-        return self
+    """Most memory a user may choose."""
 
 
-class WalltimeRange(Model):
+class WalltimeRange(_Range):
     """Seconds a batch session may run: a duration, or ``{default, min, max}``."""
 
+    quantity = Quantity(read_duration, describe_duration)
+
     default: Duration = 2 * 3600
+    """Time of a session whose user does not choose."""
     min: Duration = 60
+    """Shortest time a user may choose."""
     max: Duration = 12 * 3600
-
-    @model_validator(mode="before")
-    @classmethod
-    def _widen(cls, value: Any) -> Any:
-        return _widen_range(value)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> WalltimeRange:
-        _check_order(self.min, self.default, self.max)
-        return self
-
-
-def _widen_range(value: Any) -> Any:
-    """A bare value means exactly that; a mapping with some of the three fills the others sensibly."""
-    if not isinstance(value, dict):
-        return {"default": value, "min": value, "max": value}
-    if "max" in value and "default" not in value and "min" in value:
-        return {**value, "default": value["min"]}
-    return value
-
-
-def _check_order(low: float, default: float, high: float) -> None:
-    if not low <= default <= high:
-        raise ValueError("min <= default <= max")
+    """Longest time a user may choose."""
 
 
 class Profile(Model):
     """What a user picks: a site, an environment, and resources within limits."""
 
     name: Name
+    """What programs call it: the ``profile`` of the hub's API."""
     site: Name
+    """Where it runs: one of ``sites``."""
     environment: Name = "base"
+    """In what it runs: one of ``environments``, or ``base`` or ``lisa``, which are always there."""
     label: Text | None = None
+    """Shown to people."""
     description: Text | None = None
+    """One sentence that helps to choose."""
     cpus: CpuRange = CpuRange()
+    """Cores."""
     memory: MemoryRange = MemoryRange()
+    """Memory."""
     walltime: WalltimeRange | None = None
     """Batch sites only. Default there: 2 h, at most 12 h."""
-    queues: tuple[OneLine, ...] = ()
+    queues: tuple[QueueName, ...] = ()
     """Batch sites only: the queues a user may choose from; empty: the site's."""
-    groups: frozenset[str] = frozenset()
+    groups: frozenset[UserName] = frozenset()
     """JupyterHub groups that see this profile; empty: everyone."""
 
 
 class Lab(Model):
     """A whole lab file."""
 
-    springtide: Literal[1]
-    """Version of the lab file format."""
+    springtide: Annotated[Literal[1], BeforeValidator(check_whole)]
+    """Version of the lab file format: 1."""
     lab: LabIdentity = LabIdentity()
+    """How the lab presents itself."""
     hub: Hub = Hub()
+    """Where the platform listens and what it keeps."""
     authentication: Authentication = Authentication()
+    """Who may log in."""
     environments: dict[Name, Environment] = {}
+    """Container images with their kernels."""
     sites: Annotated[dict[Name, Site], Field(min_length=1)]
+    """Places where sessions run."""
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
-    tutorials: Path | None = None
+    """What users pick from, in the order of the page."""
+    tutorials: Folder | None = None
     """Folder of the shared notebooks; relative to the lab file. Default: those shipped."""
+
+    @field_validator("environments", mode="before")
+    @classmethod
+    def _no_environments(cls, value: Any) -> Any:
+        return {} if value is None else value

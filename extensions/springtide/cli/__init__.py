@@ -1,0 +1,1 @@
+"""What administrators and scripts touch: the ``springtide`` command. May import everything."""

@@ -1,0 +1,103 @@
+"""``springtide check`` and ``springtide schema``: is this lab file right, and what may it say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from springtide.errors import LabFileError
+from springtide.lab.load import load_lab
+from springtide.lab.models import CpuRange, Lab, LocalSite, MemoryRange, Profile, WalltimeRange
+from springtide.lab.profiles import label, queues_of, site_label
+from springtide.lab.schema import lab_schema
+from springtide.units import describe_duration, format_memory
+
+WRONG_FILE = 2
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
+def check(file: Path, as_json: bool) -> None:
+    """Say whether the lab file FILE is right, and what the lab offers.
+
+    Ends with 0, or with 2 and every fault on standard error: file, line, key, what was found, what is allowed.
+    """
+    try:
+        lab = load_lab(file)
+    except LabFileError as error:
+        if as_json:
+            faults = [vars(problem) for problem in error.problems]
+            click.echo(json.dumps({"file": str(file), "ok": False, "problems": faults}, indent=2, ensure_ascii=False))
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise SystemExit(WRONG_FILE) from None
+    if as_json:
+        click.echo(json.dumps(_as_json(file, lab), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_in_words(file, lab)))
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of the lab file, for editors.
+
+    Save it beside the lab file and start that one with ``# yaml-language-server: $schema=lab.schema.json``.
+    """
+    click.echo(json.dumps(lab_schema(), indent=2, ensure_ascii=False))
+
+
+def _as_json(file: Path, lab: Lab) -> dict[str, Any]:
+    described = lab.model_dump(mode="json", by_alias=True, include={"lab", "sites", "environments", "profiles"})
+    # The variables of a site may hold keys of other services.
+    for site in described["sites"].values():
+        site["environment_variables"] = sorted(site["environment_variables"])
+    return {"file": str(file), "ok": True, **described}
+
+
+def _in_words(file: Path, lab: Lab) -> list[str]:
+    lines = [f"{file} is right. {lab.lab.name}, http://{_in_url(lab.hub.address)}:{lab.hub.port}", "", "Sites"]
+    lines += [f"  {name}: {_describe_site(lab, name)}" for name in lab.sites]
+    lines += ["", "Profiles"]
+    for profile in lab.profiles:
+        lines += [f"  {profile.name}: {label(profile, 'en')}", f"    {_describe_profile(lab, profile)}"]
+    unused = sorted(set(lab.sites) - {profile.site for profile in lab.profiles})
+    return lines + ([f"\nNo profile uses: {', '.join(unused)}."] if unused else [])
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _describe_site(lab: Lab, name: str) -> str:
+    site = lab.sites[name]
+    kinds = {"docker": "containers of this machine", "host": "processes of this machine"}
+    what = kinds[site.runtime] if isinstance(site, LocalSite) else f"batch queue ({site.kind})"
+    called = site_label(lab, name, "en")
+    words = [what] + ([f'called "{called}"'] if called != name else [])
+    return ", ".join(words + (["offered where it is found"] if site.optional else []))
+
+
+def _describe_profile(lab: Lab, profile: Profile) -> str:
+    words = [f"on {profile.site}, environment {profile.environment}", _describe_cpus(profile.cpus)]
+    words.append(_describe_range("memory", profile.memory, format_memory))
+    if profile.walltime:
+        words.append(_describe_range("time", profile.walltime, describe_duration))
+    if queues := queues_of(lab, profile):
+        words.append(f"queue {' or '.join(queues)}")
+    if profile.groups:
+        words.append(f"for {', '.join(sorted(profile.groups))} only")
+    return "; ".join(words)
+
+
+def _describe_cpus(cpus: CpuRange) -> str:
+    cores = f"{cpus.default:g} core" + ("" if cpus.default == 1 else "s")
+    return cores if cpus.min == cpus.max else f"{cores} (from {cpus.min:g} to {cpus.max:g})"
+
+
+def _describe_range(word: str, limits: MemoryRange | WalltimeRange, show: Any) -> str:
+    text = f"{word} {show(limits.default)}"
+    return text if limits.min == limits.max else f"{text} (from {show(limits.min)} to {show(limits.max)})"

@@ -1,0 +1,46 @@
+"""The ``springtide`` command."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from springtide import __version__
+from springtide.errors import LabFileError, SpringtideError
+
+# Where each command lives: imported when it is called, as most need only a part of what is installed.
+_COMMANDS = {
+    "check": ("springtide.cli.check", "check"),
+    "doctor": ("springtide.cli.doctor", "doctor"),
+    "schema": ("springtide.cli.check", "schema"),
+    "up": ("springtide.cli.up", "up"),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="springtide")
+def springtide() -> None:
+    """One notebook desk over a lab's own machine, its batch cluster and its cloud account."""
+
+
+def main() -> None:
+    """Run the command; what goes wrong is said in words, with exit status 2 for a wrong lab file, else 1."""
+    try:
+        springtide()
+    except SpringtideError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2 if isinstance(error, LabFileError) else 1)

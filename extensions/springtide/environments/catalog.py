@@ -1,0 +1,94 @@
+"""Which environments there are, and what their images are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from springtide import __version__
+from springtide.environments.recipe import DOCKERFILE, fingerprint, needs_session_image
+from springtide.errors import EnvironmentsError
+from springtide.lab.models import Environment, Lab, Text
+from springtide.share import share_path
+
+SESSION = "base"
+"""The environment whose image all others start from: it has what the hub starts."""
+_LABELS = {
+    "base": Text(en="Python, JupyterLab and Dask", fr="Python, JupyterLab et Dask"),
+    "lisa": Text(en="LISA simulation", fr="Simulation de LISA"),
+}
+
+
+@dataclass(frozen=True)
+class EnvironmentRecipe:
+    """One environment: its image, and how to make it.
+
+    Parameters
+    ----------
+    name : str
+        What profiles and tutorials call it.
+    image : str
+        The image's reference.
+    folder : Path or None
+        Folder with its recipe; None for an image that is only pulled.
+    label : Text
+        What people call it.
+    parent : EnvironmentRecipe or None
+        The environment whose image its own starts from.
+    """
+
+    name: str
+    image: str
+    folder: Path | None
+    label: Text
+    parent: EnvironmentRecipe | None = None
+
+
+def resolve(lab: Lab) -> dict[str, EnvironmentRecipe]:
+    """Return every environment that `lab` declares or uses, and the session environment, by name.
+
+    Raises
+    ------
+    EnvironmentsError
+        If a profile uses one that is neither declared nor shipped, or a recipe's folder has no Dockerfile.
+    """
+    used = {profile.environment for profile in lab.profiles}
+    return _recipes(lab.environments, {*lab.environments, *used})
+
+
+def shipped() -> dict[str, EnvironmentRecipe]:
+    """Return the environments whose recipes come with Springtide, by name."""
+    folders = share_path("kernels").glob(f"*/{DOCKERFILE}")
+    return _recipes({}, [file.parent.name for file in folders])
+
+
+def _recipes(declared: Mapping[str, Environment], names: Iterable[str]) -> dict[str, EnvironmentRecipe]:
+    session = _recipe(SESSION, declared.get(SESSION, Environment()), parent=None)
+    others = sorted(set(names) - {SESSION})
+    return {
+        SESSION: session,
+        **{name: _recipe(name, declared.get(name, Environment()), parent=session) for name in others},
+    }
+
+
+def _recipe(name: str, environment: Environment, parent: EnvironmentRecipe | None) -> EnvironmentRecipe:
+    label = environment.label or _LABELS.get(name) or Text(en=name)
+    folder = environment.folder
+    if folder is None and not environment.image:
+        folder = share_path("kernels", name)
+        if not (folder / DOCKERFILE).is_file():
+            raise EnvironmentsError(
+                f"There is no environment “{name}”.",
+                f"Declare it under “environments” in the lab file, or use one of: {', '.join(shipped())}.",
+            )
+    if folder is None:
+        return EnvironmentRecipe(name, environment.image, None, label)
+    needed = parent if needs_session_image(folder) else None
+    image = environment.image or _image_of(name, folder, needed)
+    return EnvironmentRecipe(name, image, folder, label, needed)
+
+
+def _image_of(name: str, folder: Path, parent: EnvironmentRecipe | None) -> str:
+    """The tag changes with the recipe and with what it starts from, so that an old image is never taken for new."""
+    return f"springtide/{name}:{__version__}-{fingerprint(folder, parent.image if parent else '')}"

@@ -1,0 +1,108 @@
+"""Asks the Docker Engine: whether it is there, what images it has, where containers find this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+import docker
+import docker.errors
+import requests
+
+from springtide.errors import EngineError
+
+_DEFAULT_SOCKET = Path("/var/run/docker.sock")
+_TIMEOUT_S = 5
+
+
+def connect(timeout_s: int = _TIMEOUT_S) -> docker.DockerClient:
+    """Return a client of the Docker Engine, which has just answered. ``DOCKER_HOST`` is respected.
+
+    Raises
+    ------
+    EngineError
+        If it does not answer; the hint says why, as far as can be seen from here.
+    """
+    try:
+        client = docker.from_env(timeout=timeout_s)  # asks for the version, so the engine did answer
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise _unreachable(error) from error
+    return client
+
+
+def _unreachable(error: Exception) -> EngineError:
+    host = os.environ.get("DOCKER_HOST", "")
+    if host and not host.startswith("unix://"):
+        return EngineError(
+            f"The Docker Engine at {host} does not answer.", "Check DOCKER_HOST and the engine there.", transient=True
+        )
+    socket = Path(host.removeprefix("unix://")) if host else _DEFAULT_SOCKET
+    if not socket.exists():
+        return EngineError(
+            f"There is no Docker Engine on this machine ({socket} does not exist).",
+            "Install it (Debian: apt install docker.io) and start it (systemctl start docker).",
+        )
+    if not os.access(socket, os.R_OK | os.W_OK):
+        return EngineError(
+            f"This account may not use the Docker Engine ({socket}).",
+            "An administrator adds it to the group “docker” (usermod -aG docker NAME); then log in again. "
+            "Mind that this group's members can become root.",
+        )
+    return EngineError(
+        f"The Docker Engine does not answer on {socket}.",
+        f"Start it (systemctl start docker) or see its log (journalctl -u docker). It said: {error}",
+        transient=True,
+    )
+
+
+def image_digest(client: docker.DockerClient, image: str) -> str | None:
+    """Return the digest that pins `image` on this engine, None where it does not have the image.
+
+    Raises
+    ------
+    EngineError
+        If the engine does not answer.
+    """
+    try:
+        return str(client.images.get(image).id)
+    except docker.errors.ImageNotFound:
+        return None
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise _unreachable(error) from error
+
+
+def bridge_address(client: docker.DockerClient | None = None) -> str:
+    """Return the address under which containers of the engine reach this machine.
+
+    Raises
+    ------
+    EngineError
+        If the engine does not answer, or has no default bridge.
+    """
+    engine = client or connect()
+    try:
+        pools = engine.networks.get("bridge").attrs["IPAM"]["Config"] or []
+    except docker.errors.NotFound as error:
+        raise EngineError(
+            "The Docker Engine has no default bridge network.",
+            "Name this machine's address as “hub.api_address” in the lab file.",
+        ) from error
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise _unreachable(error) from error
+    finally:
+        if client is None:
+            engine.close()
+    return _gateway(pools)
+
+
+def _gateway(pools: list[dict[str, str]]) -> str:
+    """Return the IPv4 gateway; an engine that was never told one takes the first address of its subnet."""
+    for pool in pools:
+        subnet = ipaddress.ip_network(pool["Subnet"])
+        if subnet.version == 4:
+            return pool.get("Gateway") or str(subnet[1])
+    raise EngineError(
+        "The Docker Engine's default bridge network has no IPv4 address.",
+        "Name this machine's address as “hub.api_address” in the lab file.",
+    )

@@ -1,0 +1,417 @@
+"""Batch sessions: batchspawner's spawners for PBS Pro, Torque and Slurm, with the queue layer underneath.
+
+What is ours and why: the environment travels inside the script, never as ``qsub -v`` (any user reads that with
+``qstat -f``); an outage of the scheduler is UNKNOWN, never "gone"; a job's random name is stored before it is
+submitted, so that a hub killed at any line finds it again; waiting in the queue has no time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import shlex
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import batchspawner
+from jupyterhub.spawner import Spawner, SpawnException
+from traitlets import Any as AnyTrait
+from traitlets import Float, List, Unicode
+
+from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
+from springtide.hub.words import spawn_failure, spawn_failure_of
+from springtide.queues.base import JobRequest, JobState, new_job_token
+from springtide.queues.launcher import LOG_FOLDER
+from springtide.queues.monitor import Sight, is_waiting
+from springtide.queues.reasons import explain_reason
+from springtide.texts import translator
+from springtide.units import describe_duration
+
+_NODE_PROGRAM = Path(__file__).with_name("node_program.py")
+_END_OF_PROGRAM = "END_OF_SPRINGTIDE_NODE_PROGRAM"
+_SUBMIT_WITHIN_S = 600.0
+_RETRY_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 30.0
+_STOP_WITHIN_S = 60.0
+# How often the scheduler is asked while somebody waits in front of the page; once the port is known, the node is next.
+_WATCH_EVERY_S = 3.0
+_LOCATE_EVERY_S = 0.3
+
+
+class BatchSession(batchspawner.BatchSpawnerBase):
+    """What the three batch sessions share; stands before a batchspawner class among the bases."""
+
+    user_queue = AnyTrait(help="The site's queue, as this session's account.")
+    monitor = AnyTrait(help="The site's one poller.")
+    site = AnyTrait(help="The site in the lab file.")
+    resources = AnyTrait(help="The validated request: cpus, memory_bytes, walltime_s, queue.")
+    python = Unicode(help="Python of the session on the nodes.")
+    language = Unicode("en")
+    report_within_s = Float(300.0, help="How long a running job may take to report its port.")
+    env_keep = List(Unicode(), [])
+    keep_state: Callable[[], None]
+
+    job_token = ""
+    token_digest = ""
+    _submission: asyncio.Task[str] | None = None
+    _sight: Sight | None = None
+    _outage = ""
+    _running_since: float | None = None
+    _submitted_at = 0.0
+    _last_words = ""
+
+    # --- what the hub calls -------------------------------------------------------------------------------------
+
+    async def start(self) -> tuple[str, int]:
+        """Submit the session's job and wait, as long as the queue takes, until it reports its port."""
+        self.job_token, self.port, self.job_id = new_job_token(), 0, ""
+        self.token_digest = _digest(self.api_token)
+        self._submitted_at = time.time()
+        script = self.user_queue.queue.script(self._job_request())
+        self.keep_state()
+        self.job_id = await self._submit(script)
+        self.keep_state()
+        self.log.info("Session %s is job %s (%s)", self._log_name, self.job_id, self.job_token)
+        return await self.locate()
+
+    async def locate(self) -> tuple[str, int]:
+        """Wait until the job runs and has reported; return where it listens.
+
+        Raises
+        ------
+        SpawnException
+            If the job ends first, or stays silent for too long.
+        """
+        reported = False
+        while True:
+            within_s = _LOCATE_EVERY_S if reported else _WATCH_EVERY_S
+            self._sight = sight = await self.monitor.look(self.job_id, within_s=within_s)
+            if sight.ended:
+                raise await self._death(sight)
+            node = self._node(sight)
+            if node and self.port:
+                self.ip = await self._address(node)
+                self.keep_state()
+                return self.ip, self.port
+            if node:
+                await self._check_silence(node)
+            reported = await self._port_comes()
+
+    async def poll(self) -> int | None:
+        """Return None while the job lives or nothing is known of it, else its exit status."""
+        if self._submission is not None and not self._submission.done():
+            return None
+        try:
+            if not self.job_id and not await self._find_job():
+                return 0
+        except QueueUnreachable:
+            return None
+        self._sight = sight = await self.monitor.look(self.job_id)
+        if not sight.ended:
+            return None
+        status = await self._exit_status(sight)
+        self._last_words = self._ended_words(status, sight)
+        self.monitor.forget(self.job_id)
+        return 1 if status is None else status
+
+    async def stop(self, now: bool = False) -> None:
+        """Cancel the job and wait until it has left the queue; an outage is waited for, as the job must not stay."""
+        await self._settle_submission()
+        if not await self._persist(self._find_job):
+            return
+        await self._persist(lambda: self.user_queue.cancel(self.job_id))
+        give_up_at = time.monotonic() + (0.0 if now else _STOP_WITHIN_S)
+        while time.monotonic() < give_up_at:
+            if (await self.monitor.look(self.job_id, within_s=1.0)).ended:
+                break
+            await asyncio.sleep(0.5)
+        else:
+            self.log.warning("Job %s was cancelled, but the scheduler still shows it", self.job_id)
+        self.monitor.forget(self.job_id)
+        await self._remove_log()
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Say where the job is, each time that changes."""
+        said = ""
+        while True:
+            percent, message = self._progress()
+            if message != said:
+                yield {"progress": percent, "message": message}
+                said = message
+            await asyncio.sleep(1)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what finds the job again after any crash; no secret among it."""
+        if not self.job_token:
+            return {}
+        return {
+            "job_token": self.job_token,
+            "job_id": self.job_id,
+            "token_digest": self.token_digest,
+            "port": self.port,
+            "ip": self.ip,
+            "submitted_at": self._submitted_at,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a job that an earlier hub submitted."""
+        self.job_token = state.get("job_token", "")
+        self.job_id = state.get("job_id", "")
+        self.token_digest = state.get("token_digest", "")
+        self.port = state.get("port", 0)
+        self.ip = state.get("ip", "") or "0.0.0.0"
+        self._submitted_at = state.get("submitted_at", 0.0)
+
+    def clear_state(self) -> None:
+        """Forget the job."""
+        self.load_state({})
+
+    def get_env(self) -> dict[str, str]:
+        """Return the session's environment: JupyterHub's own variables and the site's, nothing of the hub's shell."""
+        environment: dict[str, str] = Spawner.get_env(self)
+        return environment
+
+    # --- what the port handler calls ----------------------------------------------------------------------------
+
+    def owns_token(self, token: str) -> bool:
+        """Whether `token` is this session's own; known by its digest, so that it survives a hub restart."""
+        return bool(self.token_digest) and hmac.compare_digest(self.token_digest, _digest(token))
+
+    def report_port(self, port: int) -> bool:
+        """Take the session's port, once; return whether it is now `port`."""
+        if self.port == 0:
+            self.port = port
+            self.keep_state()
+        return bool(self.port == port)
+
+    @property
+    def located(self) -> bool:
+        """Whether the session has told where it listens."""
+        return bool(self.port) and self.ip not in ("", "0.0.0.0")
+
+    @property
+    def last_words(self) -> str:
+        """Why the session ended by itself; empty where its user stopped it."""
+        return self._last_words
+
+    async def url(self) -> str:
+        """Return where the session listens."""
+        return f"http://{self.ip}:{self.port}"
+
+    # --- submitting ---------------------------------------------------------------------------------------------
+
+    def _job_request(self) -> JobRequest:
+        wanted, site = self.resources, self.site
+        return JobRequest(
+            body=self._script_body(),
+            name=self.job_token,
+            cores=int(wanted.cpus),
+            memory_bytes=wanted.memory_bytes,
+            walltime_s=wanted.walltime_s,
+            queue=wanted.queue or site.queue,
+            account=site.account,
+            directives=site.directives,
+        )
+
+    def _script_body(self) -> str:
+        environment = {**self.get_env(), **self.site.environment_variables}
+        if self.user_queue.account.uid == 0:
+            environment["SPRINGTIDE_ARGS"] = "--allow-root"
+        exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
+        log = f'"$HOME/{LOG_FOLDER}/{self.job_token}.log"'
+        return "\n".join(
+            [
+                "umask 077",
+                f'mkdir -p "$HOME/{LOG_FOLDER}"',
+                f"exec >{log} 2>&1",
+                "umask 022",
+                'cd "$HOME"',
+                self.site.prologue.strip(),
+                exports,
+                f"exec {shlex.quote(self.python)} - <<'{_END_OF_PROGRAM}'",
+                _NODE_PROGRAM.read_text(encoding="utf-8"),
+                _END_OF_PROGRAM,
+            ]
+        )
+
+    async def _submit(self, script: str) -> str:
+        """Return the job's id; through an outage, look for the job by its name before submitting it again."""
+        give_up_at = time.monotonic() + _SUBMIT_WITHIN_S
+        while True:
+            # Shielded: a qsub that is under way when the user cancels still makes a job, which `stop` must know.
+            self._submission = asyncio.ensure_future(self.user_queue.submit(script))
+            try:
+                return str(await asyncio.shield(self._submission))
+            except SubmitRefused as refused:
+                raise spawn_failure_of(refused, reason="refused", status_code=400) from refused
+            except QueueUnreachable as outage:
+                self._outage = outage.message
+                if await self._found_after(outage):
+                    return str(self.job_id)
+                if time.monotonic() > give_up_at:
+                    text = translator(self.language)(
+                        "batch.submit_outage", duration=describe_duration(_SUBMIT_WITHIN_S), words=outage.message
+                    )
+                    raise spawn_failure(text, reason="outage", status_code=503) from outage
+            await asyncio.sleep(_RETRY_PAUSE_S)
+
+    async def _found_after(self, outage: QueueUnreachable) -> bool:
+        self.log.warning("Session %s: %s", self._log_name, outage.message)
+        try:
+            return await self._find_job()
+        except QueueUnreachable:
+            return False
+
+    async def _settle_submission(self) -> None:
+        """Wait for a submission that was under way when its user cancelled."""
+        if self._submission is None:
+            return
+        try:
+            self.job_id = self.job_id or await self._submission
+        except QueueError as error:
+            self.log.info("Session %s was never submitted: %s", self._log_name, error.message)
+        except asyncio.CancelledError:
+            if asyncio.current_task() is not None and asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+
+    async def _find_job(self) -> bool:
+        """Whether there is a job of this session; one whose id was never stored is found by its name."""
+        if self.job_id or not self.job_token:
+            return bool(self.job_id)
+        found = await self.monitor.find(self.job_token)
+        self.job_id = found.id if found else ""
+        return bool(found)
+
+    async def _persist(self, action: Callable[[], Any]) -> Any:
+        """Return what `action` returns, however long the scheduler does not answer."""
+        pause_s = 1.0
+        while True:
+            try:
+                return await action()
+            except QueueUnreachable as outage:
+                self.log.warning("Session %s cannot be stopped yet: %s", self._log_name, outage.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _remove_log(self) -> None:
+        try:
+            await self.user_queue.remove_log(self.job_token)
+        except QueueError as error:
+            self.log.info("The log of %s stays: %s", self.job_id, error.message)
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    async def _port_comes(self) -> bool:
+        """Wait up to a second for the port, so that a session is not slower than it must be."""
+        for _ in range(10):
+            if self.port:
+                await asyncio.sleep(0.05)
+                return True
+            await asyncio.sleep(0.1)
+        return False
+
+    async def _check_silence(self, node: str) -> None:
+        self._running_since = self._running_since or time.monotonic()
+        silent_s = time.monotonic() - self._running_since
+        if not self.port and silent_s > self.report_within_s:
+            text = translator(self.language)(
+                "batch.silent", job=self.job_id, duration=describe_duration(silent_s), node=node
+            )
+            raise spawn_failure(text, reason="silent", log=await self._log_tail())
+
+    async def _address(self, node: str) -> str:
+        """Return where the hub reaches a session on `node`; loopback where the node is this very machine."""
+        address = str(await self.user_queue.queue.node_address(node))
+        return "127.0.0.1" if await asyncio.to_thread(_is_this_machine, address) else address
+
+    async def _death(self, sight: Sight) -> SpawnException:
+        words = translator(self.language)
+        status = await self._exit_status(sight)
+        log = await self._log_tail()
+        self.monitor.forget(self.job_id)
+        if sight.job is None and not log:
+            return spawn_failure(words("batch.vanished", job=self.job_id), reason="vanished")
+        shown = words("batch.status_unknown") if status is None else status
+        reason = sight.job.reason if sight.job else ""
+        key = "batch.died" if log else "batch.died_silently"
+        return spawn_failure(words(key, job=self.job_id, status=shown, reason=reason), reason="died", log=log)
+
+    async def _exit_status(self, sight: Sight) -> int | None:
+        if sight.job is not None and sight.job.exit_status is not None:
+            return sight.job.exit_status
+        status: int | None = await self.user_queue.queue.exit_status(self.job_id)
+        return status
+
+    async def _log_tail(self) -> list[str]:
+        try:
+            lines: list[str] = await self.user_queue.log_tail(self.job_token)
+        except QueueError as error:
+            return [error.message]
+        return lines
+
+    def _ended_words(self, status: int | None, sight: Sight) -> str:
+        words = translator(self.language)
+        reason = sight.job.reason if sight.job else ""
+        return words("batch.ended", status=words("batch.status_unknown") if status is None else status, reason=reason)
+
+    def _node(self, sight: Sight) -> str:
+        return sight.job.nodes[0] if sight.job and sight.job.state.placed and sight.job.nodes else ""
+
+    def _progress(self) -> tuple[int, str]:
+        words, sight = translator(self.language), self._sight
+        if not self.job_id or sight is None:
+            if self._outage:
+                return 5, words("batch.outage", duration=self._waited(), words=self._outage)
+            return 5, words("batch.submitting")
+        if sight.outage:
+            return 20, words("batch.outage", duration=describe_duration(sight.age_s), words=sight.outage)
+        node = self._node(sight)
+        if node:
+            return 60, words("batch.running", job=self.job_id, node=node)
+        return 20, self._waiting_words(sight)
+
+    def _waiting_words(self, sight: Sight) -> str:
+        words = translator(self.language)
+        reason = explain_reason(sight.job.reason if sight.job else "", self.language)
+        if sight.job is not None and sight.job.state is JobState.HELD:
+            return words("batch.held", job=self.job_id, reason=reason)
+        text = words("batch.waiting", job=self.job_id, since=words("batch.since", duration=self._waited()))
+        return f"{text} {words('batch.because', reason=reason)}" if reason and is_waiting(sight) else text
+
+    def _waited(self) -> str:
+        """Return how long the user has waited, rounded so that the page does not change every second."""
+        waited_s = max(0.0, time.time() - self._submitted_at)
+        return describe_duration(waited_s - waited_s % (60 if waited_s > 60 else 10))
+
+
+class PbsProSession(BatchSession, batchspawner.PBSSpawner):
+    """A session as a job of PBS Pro or OpenPBS."""
+
+
+class TorqueSession(BatchSession, batchspawner.TorqueSpawner):
+    """A session as a job of Torque."""
+
+
+class SlurmSession(BatchSession, batchspawner.SlurmSpawner):
+    """A session as a job of Slurm."""
+
+
+SESSIONS: dict[str, type[BatchSession]] = {"pbspro": PbsProSession, "torque": TorqueSession, "slurm": SlurmSession}
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether `host` is an address of this machine's own network."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((socket.gethostbyname(host), 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,228 @@
+"""JupyterHub's configuration, made from the lab file. ``hub_config/jupyterhub_config.py`` only calls `configure`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from springtide.environments.catalog import resolve
+from springtide.environments.engine import bridge_address
+from springtide.errors import EngineError, QueueError, SpringtideError
+from springtide.hub import gallery_handlers, pages, places
+from springtide.hub.context import HubContext
+from springtide.hub.probes import container_facts, queue_facts
+from springtide.hub.spawn_form import render_spawn_form
+from springtide.hub.spawner import LabSpawner
+from springtide.hub.state import StateDirectory, default_state_directory
+from springtide.hub.words import language_of
+from springtide.lab.load import load_lab
+from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.queues.detect import find_scheduler, open_queue
+from springtide.queues.monitor import Monitor
+from springtide.share import share_path
+
+KEEPER = "springtide-keeper"
+_CULL_EVERY_PART = 10
+_USER_NAMES = r"[a-z0-9][a-z0-9._@-]{0,63}"
+
+
+def configure(c: Any) -> None:
+    """Fill JupyterHub's configuration `c` from the lab file named by SPRINGTIDE_LAB and SPRINGTIDE_STATE.
+
+    A lab file that is wrong, or a site that is neither found nor optional, ends the hub with exit status 2 before
+    it has started anything.
+    """
+    try:
+        lab = load_lab(lab_file())
+        state = StateDirectory(Path(os.environ.get("SPRINGTIDE_STATE") or default_state_directory(lab)))
+        state.prepare()
+        context = make_context(lab, state)
+    except SpringtideError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(2)
+    _addresses(c, lab, state)
+    _sessions(c, lab, context, state)
+    _pages(c, lab, context)
+    _services(c, lab, state)
+    _authentication(c, lab, state)
+    _logging(c)
+
+
+def lab_file() -> Path:
+    """Return the lab file in use: SPRINGTIDE_LAB, else the one that comes with Springtide."""
+    return Path(os.environ.get("SPRINGTIDE_LAB") or share_path("hub_config", "lab.yaml"))
+
+
+def make_context(lab: Lab, state: StateDirectory) -> HubContext:
+    """Return what the hub's parts share, the batch sites found.
+
+    Raises
+    ------
+    QueueError
+        If a site that is not optional has no commands on this machine.
+    """
+    return HubContext(
+        lab=lab,
+        state=state.path,
+        instance=state.secret("instance", 3),
+        environments=resolve(lab),
+        tutorials=lab.tutorials or share_path("notebooks"),
+        monitors=_in_thread(_find_queues(lab)),
+    )
+
+
+async def _find_queues(lab: Lab) -> dict[str, Monitor]:
+    monitors = {}
+    for name, site in lab.sites.items():
+        if not isinstance(site, BatchSite):
+            continue
+        try:
+            monitors[name] = Monitor(open_queue(await find_scheduler(site)))
+        except QueueError as error:
+            if not site.optional:
+                raise QueueError(f"Site “{name}”: {error.message}", error.hint) from error
+    return monitors
+
+
+def _in_thread(work: Coroutine[Any, Any, dict[str, Monitor]]) -> dict[str, Monitor]:
+    """Return what `work` returns; JupyterHub reads its configuration inside a running event loop."""
+    results: list[dict[str, Monitor] | SpringtideError] = []
+
+    def run() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except SpringtideError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(results[0], SpringtideError):
+        raise results[0]
+    return results[0]
+
+
+def hub_address(lab: Lab) -> str:
+    """Return where the hub's API listens: containers cannot reach loopback, so Docker's bridge where there is one."""
+    if lab.hub.api_address != "auto":
+        return lab.hub.api_address
+    docker = any(isinstance(site, LocalSite) and site.runtime == "docker" for site in lab.sites.values())
+    try:
+        return bridge_address() if docker else "127.0.0.1"
+    except EngineError:
+        return "127.0.0.1"
+
+
+def _addresses(c: Any, lab: Lab, state: StateDirectory) -> None:
+    hub = lab.hub
+    c.JupyterHub.bind_url = f"http://{hub.address}:{hub.port}"
+    c.JupyterHub.hub_bind_url = f"http://{hub_address(lab)}:{hub.api_port}"
+    # The proxy runs apart from the hub, so that a hub restart interrupts nobody.
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{hub.proxy_api_port}"
+    c.ConfigurableHTTPProxy.auth_token = state.secret("proxy-token")
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    c.JupyterHub.db_url = hub.database or f"sqlite:///{state.database}"
+    c.JupyterHub.cookie_secret_file = str(state.run / "cookie-secret")
+    state.secret("cookie-secret")
+
+
+def _sessions(c: Any, lab: Lab, context: HubContext, state: StateDirectory) -> None:
+    c.JupyterHub.spawner_class = LabSpawner.bound_to(context)
+    c.JupyterHub.allow_named_servers = True
+    # Starts are held back by the spawner itself, where a place in a queue does not count as a start.
+    c.JupyterHub.concurrent_spawn_limit = 0
+    live = places.Places(
+        lab,
+        lambda: container_facts(context, state.run),
+        lambda site: queue_facts(context, site),
+    )
+
+    async def options_form(spawner: LabSpawner) -> str:
+        return render_spawn_form(
+            lab,
+            language=language_of(spawner.handler),
+            groups=places.groups_of(spawner.user),
+            places=await live.states(places.groups_of(spawner.user)),
+            defaults=spawner.orm_spawner.user_options or {},
+            server_name=spawner.name,
+        )
+
+    c.Spawner.options_form = options_form
+    c.JupyterHub.extra_handlers = places.handlers(live)
+
+
+def _pages(c: Any, lab: Lab, context: HubContext) -> None:
+    pages.install()
+    c.JupyterHub.template_paths = pages.template_paths()
+    c.JupyterHub.template_vars = {
+        **pages.template_vars(lab),
+        "session_notices": lambda user: context.notices.get(user.name, {}) if user else {},
+    }
+    c.JupyterHub.extra_handlers += gallery_handlers.handlers(
+        context.tutorials,
+        environments_of=context.environments_of,
+        environment_labels={name: recipe.label for name, recipe in context.environments.items()},
+    )
+
+
+def _services(c: Any, lab: Lab, state: StateDirectory) -> None:
+    c.JupyterHub.services = [{"name": KEEPER, "api_token": state.secret("admin-token")}]
+    c.JupyterHub.load_roles = [
+        {
+            "name": KEEPER,
+            "scopes": ["admin:users", "admin:servers", "tokens", "list:users", "read:hub", "access:servers"],
+            "services": [KEEPER],
+        }
+    ]
+    if lab.hub.idle_timeout == "never":
+        return
+    timeout_s = lab.hub.idle_timeout
+    every_s = max(5, min(300, timeout_s // _CULL_EVERY_PART))
+    c.JupyterHub.services += [
+        {
+            "name": "springtide-idle-culler",
+            "command": [
+                *(sys.executable, "-m", "jupyterhub_idle_culler"),
+                *(f"--timeout={timeout_s}", f"--cull-every={every_s}"),
+            ],
+        }
+    ]
+    c.JupyterHub.load_roles += [
+        {
+            "name": "springtide-idle-culler",
+            "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+            "services": ["springtide-idle-culler"],
+        }
+    ]
+    # Activity must be known more often than it is judged, or a busy session would look idle.
+    c.JupyterHub.last_activity_interval = max(5, min(300, every_s))
+
+
+def _authentication(c: Any, lab: Lab, state: StateDirectory) -> None:
+    rules = lab.authentication
+    c.Authenticator.admin_users = set(rules.admins)
+    c.Authenticator.allowed_users = set(rules.users)
+    c.Authenticator.allow_all = not rules.users and rules.kind != "custom"
+    if rules.kind == "shared-password":
+        c.JupyterHub.authenticator_class = "shared-password"
+        c.Authenticator.username_pattern = _USER_NAMES
+        c.SharedPasswordAuthenticator.user_password = state.password()
+        c.SharedPasswordAuthenticator.admin_password = state.secret("admin-password", 20)
+    elif rules.kind == "pam":
+        c.JupyterHub.authenticator_class = "pam"
+    else:
+        c.JupyterHub.authenticator_class = rules.authenticator_class
+        for class_name, traits in rules.options.items():
+            c[class_name].update(traits)
+
+
+def _logging(c: Any) -> None:
+    c.Application.log_format = "%(asctime)s %(levelname)-7s %(message)s"
+    c.Application.log_datefmt = "%Y-%m-%d %H:%M:%S"

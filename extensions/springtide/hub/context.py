@@ -1,0 +1,108 @@
+"""What the hub's parts share: the lab, the sites as they were found, and what users are to be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from springtide.environments.catalog import EnvironmentRecipe
+from springtide.errors import QueueError
+from springtide.hub.options import SessionRequest
+from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.queues.accounts import UserQueue, account_of
+from springtide.queues.monitor import Monitor
+
+
+@dataclass
+class HubContext:
+    """One per hub process.
+
+    Parameters
+    ----------
+    lab : Lab
+        The checked lab file.
+    state : Path
+        Where homes, secrets and logs are kept.
+    instance : str
+        A short random name of this hub, which stands in the names of its containers, networks and volumes.
+    environments : dict of str to EnvironmentRecipe
+        The environments the profiles use.
+    tutorials : Path
+        The shared notebooks.
+    """
+
+    lab: Lab
+    state: Path
+    instance: str
+    environments: dict[str, EnvironmentRecipe]
+    tutorials: Path
+    monitors: dict[str, Monitor] = field(default_factory=dict)
+    """The one poller of each batch site that was found."""
+    containers: dict[tuple[str, str], SessionRequest] = field(default_factory=dict)
+    """Per user and server name: what each container session was given."""
+    notices: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Per user and server name: why a session ended by itself, until its user starts it again."""
+
+    @property
+    def homes(self) -> Path:
+        """Homes of users who have no account on this machine."""
+        return self.state / "homes"
+
+    @property
+    def host_environments(self) -> Path:
+        """Virtual environments whose kernels sessions without a container can use."""
+        return self.state / "environments"
+
+    def site(self, name: str) -> LocalSite | BatchSite:
+        """Return site `name` of the lab file."""
+        return self.lab.sites[name]
+
+    def dialect(self, site_name: str) -> str:
+        """Return the scheduler of a batch site; "pbspro" for one that was not found, whose sessions never start."""
+        monitor = self.monitors.get(site_name)
+        return monitor.queue.dialect if monitor else "pbspro"
+
+    def monitor(self, site_name: str) -> Monitor:
+        """Return the one poller of a batch site.
+
+        Raises
+        ------
+        QueueError
+            If the site's commands were not found when the hub started.
+        """
+        if site_name not in self.monitors:
+            raise QueueError(
+                f"The batch commands of “{site_name}” are not on this machine.",
+                "Ask the administrator to install them.",
+            )
+        return self.monitors[site_name]
+
+    def user_queue(self, site_name: str, user: str) -> UserQueue:
+        """Return the queue of a batch site, as `user`.
+
+        Raises
+        ------
+        QueueError
+            If the site's commands are missing, or the user has no account there.
+        """
+        return UserQueue(self.monitor(site_name).queue, account_of(user, self.lab.sites[site_name].accounts))
+
+    def container_requests(self) -> list[SessionRequest]:
+        """Return what this hub's container sessions were given."""
+        return list(self.containers.values())
+
+    def environments_of(self, spawner: object) -> set[str]:
+        """Return the environments whose kernels a session can run; for the gallery."""
+        if getattr(spawner, "has_host_kernels", False):
+            return set(self.environments)
+        name = getattr(spawner, "environment_name", "")
+        return {name} if name else set()
+
+    def tell(self, user: str, server: str, words: str) -> None:
+        """Keep `words` for `user`'s next look at her pages."""
+        if words:
+            self.notices.setdefault(user, {})[server] = words
+
+    def told(self, user: str, server: str) -> None:
+        """Forget what was kept: the session starts anew."""
+        self.notices.get(user, {}).pop(server, None)

@@ -1,0 +1,224 @@
+"""Tries each site for real: whether its engine or queue answers, the image is there, and whose account would run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import docker
+import docker.errors
+
+from springtide.environments.catalog import resolve
+from springtide.environments.engine import connect, image_digest
+from springtide.errors import EngineError, QueueError, SpringtideError
+from springtide.hub.process import unreadable_python
+from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.queues.accounts import UserQueue, account_of
+from springtide.queues.base import Capacity
+from springtide.queues.detect import Found, find_scheduler, open_queue
+from springtide.units import format_memory
+
+State = Literal["ok", "absent", "broken"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check saw. ``absent`` is what an optional site may be; ``broken`` needs somebody to act."""
+
+    subject: str
+    state: State
+    message: str
+    hint: str = ""
+    site: str = ""
+    kind: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return it for ``springtide doctor --json``."""
+        return asdict(self)
+
+
+def look_for_places(lab: Lab) -> list[Finding]:
+    """Return, for each site, whether it is there: what ``springtide up`` says before it starts."""
+    return [_place(lab, name) for name in lab.sites]
+
+
+def examine(lab: Lab, state: Path, *, only: str = "", user: str = "") -> list[Finding]:
+    """Return everything that was tried, for the hub itself and for each site.
+
+    Parameters
+    ----------
+    only : str, optional
+        A single site to look at.
+    user : str, optional
+        Whose account to try; default: who runs this.
+    """
+    who = user or pwd.getpwuid(os.geteuid()).pw_name
+    findings = [] if only else list(_examine_hub(lab, state))
+    for name in lab.sites:
+        if only in ("", name):
+            findings += _examine_site(lab, name, who)
+    return findings
+
+
+# --- the hub itself -------------------------------------------------------------------------------------------------
+
+
+def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
+    running = (state / "run" / "up.json").exists()
+    hub = lab.hub
+    for what, port in (
+        ("browsers", hub.port),
+        ("the hub's API", hub.api_port),
+        ("the proxy's API", hub.proxy_api_port),
+    ):
+        yield _port(what, hub.address if port == hub.port else "127.0.0.1", port, running)
+    existing = next(folder for folder in (state, *state.parents) if folder.exists())
+    if os.access(existing, os.W_OK):
+        yield Finding("state directory", "ok", str(state))
+    else:
+        hint = "Name another with --state or hub.state_directory."
+        yield Finding("state directory", "broken", f"{state} cannot be written", hint)
+    folder = unreadable_python() if os.geteuid() == 0 else ""
+    if folder:
+        hint = "Install Springtide where all may read, such as /opt/springtide."
+        yield Finding("installation", "broken", f"other accounts cannot enter {folder}", hint)
+    elif os.geteuid() == 0:
+        yield Finding("installation", "ok", "other accounts can run it")
+    if lab.authentication.kind == "pam" and os.geteuid() != 0:
+        hint = "Run the hub as root, or add its account to the group shadow."
+        yield Finding("authentication", "broken", "PAM can only check this account's own password", hint)
+    else:
+        yield Finding("authentication", "ok", lab.authentication.kind)
+
+
+def _port(what: str, address: str, port: int, running: bool) -> Finding:
+    subject = f"port {port} for {what}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if running:
+                return Finding(subject, "ok", "in use by Springtide, which is running")
+            return Finding(subject, "broken", str(error.strerror), "Choose another port in the lab file.")
+    return Finding(subject, "ok", "free")
+
+
+# --- sites ----------------------------------------------------------------------------------------------------------
+
+
+def _place(lab: Lab, name: str) -> Finding:
+    site = lab.sites[name]
+    if isinstance(site, BatchSite):
+        return _find_queue(name, site)[0]
+    return _find_engine(name, site)[0] if site.runtime == "docker" else _host(name)
+
+
+def _examine_site(lab: Lab, name: str, user: str) -> list[Finding]:
+    site = lab.sites[name]
+    if isinstance(site, BatchSite):
+        return _examine_queue(lab, name, site, user)
+    return _examine_engine(lab, name, site) if site.runtime == "docker" else [_host(name)]
+
+
+def _host(name: str) -> Finding:
+    return Finding(name, "ok", "processes of this machine", site=name, kind="host")
+
+
+def _missing(name: str, site: LocalSite | BatchSite, kind: str, message: str, hint: str) -> Finding:
+    return Finding(name, "absent" if site.optional else "broken", message, hint, site=name, kind=kind)
+
+
+def _find_engine(name: str, site: LocalSite) -> tuple[Finding, docker.DockerClient | None]:
+    try:
+        client = connect()
+    except EngineError as error:
+        return _missing(name, site, "docker", error.message, error.hint), None
+    info = client.info()
+    size = f"{info.get('NCPU')} cores, {format_memory(info.get('MemTotal', 0))}"
+    return Finding(name, "ok", f"Docker Engine {info.get('ServerVersion')}, {size}", site=name, kind="docker"), client
+
+
+def _examine_engine(lab: Lab, name: str, site: LocalSite) -> list[Finding]:
+    finding, client = _find_engine(name, site)
+    if client is None:
+        return [finding]
+    try:
+        wanted = {profile.environment for profile in lab.profiles if profile.site == name}
+        recipes = [recipe for key, recipe in resolve(lab).items() if key in wanted]
+        return [finding, *(_examine_image(client, name, recipe.name, recipe.image) for recipe in recipes)]
+    finally:
+        client.close()
+
+
+def _examine_image(client: docker.DockerClient, site: str, environment: str, image: str) -> Finding:
+    subject = f"{site}: image {environment}"
+    if image_digest(client, image) is None:
+        return Finding(subject, "broken", f"{image} is missing", "Run “make images”, or “springtide up”.", site=site)
+    try:
+        client.containers.run(
+            image, ["true"], remove=True, network_mode="none", cap_drop=["ALL"], read_only=True, user="1000:1000"
+        )
+    except docker.errors.DockerException as error:
+        return Finding(subject, "broken", f"a container of {image} does not run: {error}", site=site)
+    return Finding(subject, "ok", f"{image}; a container of it runs", site=site)
+
+
+def _find_queue(name: str, site: BatchSite) -> tuple[Finding, Found | None]:
+    try:
+        found = asyncio.run(find_scheduler(site))
+    except QueueError as error:
+        return _missing(name, site, "batch", error.message, error.hint), None
+    where = f"{found.dialect} commands in {found.folder}"
+    if not found.answers:
+        hint = "Start the scheduler, or check its configuration; sessions there are unavailable meanwhile."
+        message = f"{where}, but the scheduler does not answer: {found.words.splitlines()[0]}"
+        return _missing(name, site, "batch", message, hint), None
+    return Finding(name, "ok", where, site=name, kind="batch"), found
+
+
+def _examine_queue(lab: Lab, name: str, site: BatchSite, user: str) -> list[Finding]:
+    finding, found = _find_queue(name, site)
+    if found is None:
+        return [finding]
+    queue = open_queue(found)
+    python = site.python or "this installation's Python"
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("nodes", lambda: _nodes(lab, name, asyncio.run(queue.capacity()))),
+        (f"account {user}", lambda: _account(UserQueue(queue, account_of(user, site.accounts)))),
+        ("python on the nodes", lambda: python),
+    )
+    return [finding, *(_tried(f"{name}: {what}", name, check) for what, check in checks)]
+
+
+def _tried(subject: str, site: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, "ok", check(), site=site)
+    except SpringtideError as error:
+        return Finding(subject, "broken", error.message, error.hint, site=site)
+
+
+def _nodes(lab: Lab, name: str, capacity: Capacity) -> str:
+    """Return what the nodes have; a profile that asks for more than any of them has could never start."""
+    for profile in (one for one in lab.profiles if one.site == name):
+        if profile.cpus.min > capacity.largest_node_cores:
+            raise QueueError(
+                f"the profile “{profile.name}” asks for {profile.cpus.min:g} cores; "
+                f"the largest node has {capacity.largest_node_cores}.",
+                "Lower its cpus in the lab file.",
+            )
+    return f"{capacity.free_cores} of {capacity.total_cores} cores free, {capacity.waiting_jobs} jobs wait"
+
+
+def _account(user_queue: UserQueue) -> str:
+    answer = asyncio.run(user_queue.check())
+    if not answer["home_writable"]:
+        raise QueueError(f"{answer['user']} cannot write to their home folder.", "Sessions keep their log there.")
+    way = {"same": "the hub's own account", "setuid": "root becomes them", "sudo": "through sudo and the launcher"}
+    return f"jobs run as {answer['user']} ({way[user_queue.account.way]})"

@@ -1,0 +1,306 @@
+"""The one spawner the hub knows: it checks what was asked, and lets the site's own spawner do the work."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+from jupyterhub.app import JupyterHub
+from jupyterhub.spawner import Spawner
+from sqlalchemy import inspect
+from tornado import web
+
+from springtide.environments.host import jupyter_path
+from springtide.errors import OptionsError, QueueError, SpringtideError
+from springtide.hub.batch import SESSIONS, BatchSession
+from springtide.hub.container import TUTORIALS, ContainerSession
+from springtide.hub.context import HubContext
+from springtide.hub.options import SessionRequest, as_user_options, from_user_options, validate_options
+from springtide.hub.process import ProcessSession, runner_of, unreadable_python
+from springtide.hub.words import language_of, spawn_failure, spawn_failure_of
+from springtide.lab.models import BatchSite, LocalSite, Profile
+from springtide.texts import translator
+
+Session = ContainerSession | BatchSession | ProcessSession
+
+_ANSWER_WITHIN_S = 120
+# A place in the queue has no time limit; this is the longest a timer can count without trouble, some thirty years.
+_NO_LIMIT_S = 10**9
+
+
+class LabSpawner(Spawner):
+    """Starts a session where its profile says: container, batch job or process."""
+
+    context: ClassVar[HubContext]
+
+    _request: SessionRequest | None = None
+    _session: Session | None = None
+    _language = "en"
+    _spawn_future: asyncio.Future[Any] | None = None
+
+    @classmethod
+    def bound_to(cls, context: HubContext) -> type[LabSpawner]:
+        """Return this class with the hub's `context`; JupyterHub itself makes the instances."""
+        return type("LabSpawner", (cls,), {"context": context, "__module__": cls.__module__})
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.poll_interval = 10
+        self.http_timeout = _ANSWER_WITHIN_S
+        self.apply_user_options = _accept
+        self.options_from_form = self._options_from_form_checked
+
+    # --- options ------------------------------------------------------------------------------------------------
+
+    def accept(self, options: Mapping[str, object]) -> SessionRequest:
+        """Check what was asked, by form or API alike, and keep it for `start`.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            400, naming the option, where it is not allowed.
+        """
+        self._language = language_of(self.handler) if self.handler else self._language
+        try:
+            self._request = self._validated(options)
+        except OptionsError as error:
+            raise web.HTTPError(400, "%s", f"{error.field}: {error}", reason="Bad session options") from error
+        batch = isinstance(self.context.site(self._profile.site), BatchSite)
+        self.start_timeout = _NO_LIMIT_S if batch else _ANSWER_WITHIN_S
+        return self._request
+
+    def _validated(self, options: Mapping[str, object]) -> SessionRequest:
+        groups = [group.name for group in self.user.groups]
+        return validate_options(self.context.lab, options, groups, language=self._language)
+
+    def _options_from_form_checked(self, form: dict[str, list[str]]) -> dict[str, Any]:
+        """Return the form's options in their canonical form, which is what the hub remembers."""
+        return as_user_options(self._validated(form))
+
+    @property
+    def _profile(self) -> Profile:
+        assert self._request is not None
+        return next(one for one in self.context.lab.profiles if one.name == self._request.profile)
+
+    # --- what the hub calls -------------------------------------------------------------------------------------
+
+    async def start(self) -> tuple[str, int]:
+        """Start the session at its profile's site."""
+        assert self._request is not None, "the hub applies the options first"
+        self.context.told(self.user.name, self.name)
+        self._keep(self._make_session(self._request))
+        assert self._session is not None
+        self._session.api_token = self.api_token
+        self._session.cert_paths = self.cert_paths
+        try:
+            self._bind(self._session)
+            ip, port = await self._session.start()
+        except SpringtideError as error:
+            raise spawn_failure_of(error, reason="site") from error
+        self.ip, self.port = ip, port
+        return ip, port
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the session and wait until nothing of it is left."""
+        if self._session is not None:
+            self._bind(self._session)
+            await self._session.stop(now=now)
+
+    async def poll(self) -> int | str | None:
+        """Return None while the session lives or cannot be asked about, else how it ended."""
+        session = self._session
+        if session is None:
+            return 0
+        try:
+            self._bind(session)
+        except QueueError as error:
+            self.log.warning("Session %s cannot be asked about: %s", self._log_name, error)
+            return None
+        status = await session.poll()
+        if status is not None:
+            self.context.tell(self.user.name, self.name, session.last_words)
+            return status
+        if self._check_pending and isinstance(session, BatchSession) and not session.located:
+            return await self._wait_on(session)
+        return None
+
+    async def get_url(self) -> str:
+        """Return where the session listens; asked by a hub that found it running."""
+        if self._session is None:
+            return str(self.server.url)
+        base_url: str = self.server.base_url
+        return (await self._session.url()) + base_url
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Pass on what the session says of its start."""
+        while self._session is None:
+            await asyncio.sleep(0.1)
+        async for event in self._session.progress():
+            yield event
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what finds the session again after any crash."""
+        if self._session is None or self._request is None:
+            return {}
+        child = self._session.get_state()
+        return (
+            {"request": as_user_options(self._request), "language": self._language, "session": child} if child else {}
+        )
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a session that an earlier hub started."""
+        if not state.get("request"):
+            return
+        self._language = state.get("language", "en")
+        try:
+            self._request = from_user_options(state["request"])
+            self._keep(self._make_session(self._request))
+        except (OptionsError, StopIteration, KeyError) as error:
+            # Its profile has left the lab file. What runs is still there, so say so rather than forget it.
+            self.log.error("Session %s is of a profile that is no more: %s", self._log_name, error)
+            return
+        assert self._session is not None
+        self._session.load_state(state["session"])
+
+    def clear_state(self) -> None:
+        """Forget the session: it is over."""
+        self._session = None
+        self.context.containers.pop((self.user.name, self.name), None)
+
+    # --- what a session calls -----------------------------------------------------------------------------------
+
+    def owns_token(self, token: str) -> bool:
+        """Whether `token` is that of the batch session; for the port handler."""
+        return isinstance(self._session, BatchSession) and self._session.owns_token(token)
+
+    def report_port(self, port: int) -> bool:
+        """Take the batch session's port, once; for the port handler."""
+        return isinstance(self._session, BatchSession) and self._session.report_port(port)
+
+    def keep_state(self) -> None:
+        """Store the session's state now, so that a hub killed at the next line finds it."""
+        self.orm_spawner.state = self.get_state()
+        inspect(self.orm_spawner).session.commit()
+
+    @property
+    def environment_name(self) -> str:
+        """The environment of the session that was last asked for; empty where none was."""
+        return self._profile.environment if self._request else ""
+
+    @property
+    def has_host_kernels(self) -> bool:
+        """Whether the session sees the kernels installed on the machine, not those of one image."""
+        return self._session is not None and not isinstance(self._session, ContainerSession)
+
+    # --- making sessions ----------------------------------------------------------------------------------------
+
+    def _keep(self, session: Session) -> None:
+        self._session = session
+        if isinstance(session, ContainerSession) and self._request is not None:
+            self.context.containers[(self.user.name, self.name)] = self._request
+
+    def _make_session(self, request: SessionRequest) -> Session:
+        profile = next(one for one in self.context.lab.profiles if one.name == request.profile)
+        site = self.context.site(profile.site)
+        if isinstance(site, BatchSite):
+            session: Session = self._batch_session(site, request)
+        elif site.runtime == "docker":
+            session = self._container_session(site, profile)
+        else:
+            session = self._process_session(site)
+        session.language = self._language
+        session.cpu_limit, session.mem_limit = request.cpus, request.memory_bytes
+        session.default_url = "/lab"
+        session.environment = {**session.environment, **site.environment_variables}
+        return session
+
+    def _child(self, cls: type[Any], **traits: Any) -> Any:
+        """Return a session of `cls` for the same user and server, with its own section of the configuration."""
+        inherited = (
+            "user", "orm_spawner", "hub", "authenticator", "config", "proxy_spec", "oauth_client_id", "cookie_options",
+            "cookie_host_prefix_enabled", "internal_ssl", "internal_trust_bundles", "internal_certs_location",
+            "public_url", "public_hub_url", "_deprecated_db_session",
+        )  # fmt: skip
+        child = cls(**{name: getattr(self, name) for name in inherited}, **traits)
+        child.keep_state = self.keep_state
+        return child
+
+    def _container_session(self, site: LocalSite, profile: Profile) -> ContainerSession:
+        recipe = self.context.environments[profile.environment]
+        session: ContainerSession = self._child(
+            ContainerSession,
+            instance=self.context.instance,
+            image=recipe.image,
+            image_label=recipe.label.in_language(self._language),
+            network_pool=site.network_pool,
+            pids_limit=site.pids,
+            read_only_volumes={str(self.context.tutorials): TUTORIALS},
+            cmd=["jupyterhub-singleuser"],
+        )
+        session.harden()
+        return session
+
+    def _batch_session(self, site: BatchSite, request: SessionRequest) -> BatchSession:
+        profile = next(one for one in self.context.lab.profiles if one.name == request.profile)
+        session: BatchSession = self._child(
+            SESSIONS[self.context.dialect(profile.site)],
+            site=site,
+            resources=request,
+            python=site.python or sys.executable,
+        )
+        if site.api_address:
+            session.hub_connect_url = f"http://{site.api_address}:{self.context.lab.hub.api_port}"
+        if not site.python:
+            session.environment = self._host_kernels()
+        return session
+
+    def _process_session(self, site: LocalSite) -> ProcessSession:
+        try:
+            runner = runner_of(self.user.name, site.accounts, self.context.homes)
+        except SpringtideError as error:
+            raise spawn_failure_of(error, reason="account") from error
+        folder = unreadable_python() if runner.changes_account else ""
+        if folder:
+            raise spawn_failure(translator(self._language)("process.unreadable", folder=folder), reason="python")
+        session: ProcessSession = self._child(ProcessSession, runner=runner)
+        session.environment = self._host_kernels()
+        return session
+
+    def _host_kernels(self) -> dict[str, str]:
+        paths = jupyter_path(self.context.host_environments)
+        return {"JUPYTER_PATH": ":".join(map(str, paths))} if paths else {}
+
+    def _bind(self, session: Session) -> None:
+        """Give a batch session its queue, as late as it is needed: without commands or account it is only unknown."""
+        if isinstance(session, BatchSession) and session.user_queue is None:
+            session.monitor = self.context.monitor(self._profile.site)
+            session.user_queue = self.context.user_queue(self._profile.site, self.user.name)
+
+    async def _wait_on(self, session: BatchSession) -> int | None:
+        """Go on waiting for a job that was in the queue when the last hub ended, as if this one had submitted it."""
+        self._check_pending, self._spawn_pending = False, True
+        waiting = asyncio.ensure_future(session.locate())
+        self._spawn_future = waiting
+        try:
+            self.ip, self.port = await waiting
+            self.server.ip, self.server.port = self.ip, self.port
+            self.keep_state()
+            await JupyterHub.instance().proxy.add_user(self.user, self.name)
+        except asyncio.CancelledError:
+            if not waiting.cancelled():
+                raise
+            return 1  # its user has cancelled it meanwhile, and the stop is under way
+        except web.HTTPError as error:
+            self.context.tell(self.user.name, self.name, error.log_message or "")
+            return 1
+        finally:
+            self._spawn_pending = False
+            self._spawn_future = None
+        return None
+
+
+def _accept(spawner: LabSpawner, options: dict[str, object]) -> None:
+    """Check the options; JupyterHub calls this with the spawner first."""
+    spawner.accept(options)

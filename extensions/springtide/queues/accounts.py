@@ -1,0 +1,149 @@
+"""Acting as a user at a site: which account, and how the hub becomes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
+from springtide.queues import launcher
+from springtide.queues.base import Queue
+from springtide.queues.commands import command_environment, run_command
+
+_LAUNCHER = Path(launcher.__file__)
+_LAUNCHER_TIMEOUT_S = 70.0
+# Below this, Debian keeps system accounts.
+_FIRST_ORDINARY_UID = 1000
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account that submits a user's jobs, and how the hub becomes it."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+    way: Literal["same", "setuid", "sudo"]
+
+
+def account_of(user: str, policy: Literal["auto", "user", "hub"]) -> Account:
+    """Return the account that acts for hub user `user` under the site's `accounts` policy.
+
+    Raises
+    ------
+    QueueError
+        If the policy asks for the user's own account and there is none, or only a system account: root's hub never
+        runs a session with more rights than an ordinary account has.
+    """
+    me = pwd.getpwuid(os.geteuid())
+    try:
+        own = pwd.getpwnam(user)
+    except KeyError:
+        own = None
+    if policy == "hub" or (policy == "auto" and own is None and os.geteuid() != 0):
+        return _account(me, "same")
+    if own is None:
+        raise QueueError(
+            f"This machine has no account “{user}”.", "Ask the administrator to create it, or to set accounts: hub."
+        )
+    if own.pw_uid == me.pw_uid and own.pw_uid != 0:
+        return _account(own, "same")
+    if own.pw_uid < _FIRST_ORDINARY_UID:
+        raise QueueError(f"“{user}” is a system account of this machine; sessions run as ordinary accounts only.")
+    if os.geteuid() == 0:
+        return _account(own, "setuid")
+    if policy == "user" or shutil.which("sudo"):
+        return _account(own, "sudo")
+    return _account(me, "same")
+
+
+def _account(entry: pwd.struct_passwd, way: Literal["same", "setuid", "sudo"]) -> Account:
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir), way)
+
+
+@dataclass(frozen=True)
+class UserQueue:
+    """A queue as one user: the few things that need her account."""
+
+    queue: Queue
+    account: Account
+    launcher_command: tuple[str, ...] = field(default=(sys.executable, "-I", str(_LAUNCHER)))
+
+    async def submit(self, script: str) -> str:
+        """Return the id of the job that now runs `script`.
+
+        Raises
+        ------
+        SubmitRefused
+            If the scheduler said no.
+        QueueUnreachable
+            If it could not be asked; the job may exist all the same, and its name finds it.
+        """
+        answer = await self._ask({"verb": "submit", "dialect": self.queue.dialect, "script": script})
+        return str(answer["id"])
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job; one that has already ended is not an error."""
+        try:
+            await self._ask({"verb": "cancel", "dialect": self.queue.dialect, "id": job_id})
+        except SubmitRefused as refused:
+            if job_id in await self.queue.live_jobs():
+                raise QueueError(f"The job {job_id} could not be cancelled: {refused.message}") from refused
+
+    async def log_tail(self, token: str) -> list[str]:
+        """Return the last lines the session wrote."""
+        answer = await self._ask({"verb": "tail", "log": f"{token}.log"})
+        return [str(line) for line in answer["lines"]]
+
+    async def remove_log(self, token: str) -> None:
+        """Remove the session's log."""
+        await self._ask({"verb": "remove", "log": f"{token}.log"})
+
+    async def check(self) -> dict[str, Any]:
+        """Return whom the launcher really runs as; for the doctor."""
+        return await self._ask({"verb": "check"})
+
+    async def _ask(self, request: Mapping[str, str]) -> dict[str, Any]:
+        argv, popen = self._command_line()
+        environment = {**command_environment(), "SPRINGTIDE_COMMANDS": str(self.queue.folder)}
+        answer = await run_command(
+            argv,
+            stdin=json.dumps(request).encode(),
+            environment=environment,
+            account=popen,
+            timeout_s=_LAUNCHER_TIMEOUT_S,
+        )
+        try:
+            parsed = json.loads(answer.output)
+        except ValueError:
+            raise QueueUnreachable(
+                f"The launcher did not answer as {self.account.name}: {answer.complaint}",
+                "The administrator finds the needed sudoers lines in hub_config/deployment/sudoers.",
+            ) from None
+        if parsed.get("ok"):
+            return dict(parsed)
+        words = str(parsed.get("error", ""))
+        if self.queue.is_outage(words):
+            raise QueueUnreachable(f"The scheduler does not answer: {words}", "It is tried again by itself.")
+        raise SubmitRefused(f"The scheduler refused: {words}")
+
+    def _command_line(self) -> tuple[list[str], dict[str, object]]:
+        """Return how the launcher is started as the account, and the keywords for Popen that make it so."""
+        if self.account.way == "same":
+            return list(self.launcher_command), {}
+        if self.account.way == "setuid":
+            groups = os.getgrouplist(self.account.name, self.account.gid)
+            who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": groups}
+            # The hub's own Python may lie where the user cannot read it; the launcher needs only the standard library.
+            return ["/usr/bin/python3", "-I", "-c", _LAUNCHER.read_text(encoding="utf-8")], who
+        installed = shutil.which("springtide-launch", path="/opt/springtide/bin:/usr/local/bin:/usr/bin")
+        program = installed or "/usr/local/bin/springtide-launch"
+        return ["sudo", "-n", "-u", self.account.name, "--", program], {}

@@ -1,0 +1,75 @@
+"""Running a scheduler's commands without blocking, without leaking, and never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+ANSWER_WITHIN_S = 20.0
+# The only variables a scheduler's command gets: where its configuration is, and a fixed language for its words.
+_KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "HOME", "USER", "LOGNAME")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed and how it ended."""
+
+    exit_status: int
+    output: str
+    errors: str
+
+    @property
+    def complaint(self) -> str:
+        """What to show a person when the command failed."""
+        return self.errors.strip() or self.output.strip() or f"exit status {self.exit_status}"
+
+
+Runner = Callable[[Sequence[str]], Awaitable[Answer]]
+
+
+def command_environment() -> dict[str, str]:
+    """Return the small environment that a scheduler's commands run in."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+
+
+async def run_command(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    account: Mapping[str, object] | None = None,
+    timeout_s: float = ANSWER_WITHIN_S,
+) -> Answer:
+    """Return the answer of `argv`, killed and reported as exit status 124 when it takes longer than `timeout_s`.
+
+    Parameters
+    ----------
+    account : mapping, optional
+        ``user``, ``group`` and ``extra_groups`` for `subprocess.Popen`, to act as somebody else (root only).
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(environment if environment is not None else command_environment()),
+            cwd="/",
+            **(account or {}),  # type: ignore[arg-type]  # the keywords of Popen have no common type
+        )
+    except OSError as error:
+        return Answer(127, "", f"{argv[0]}: {error.strerror}")
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(stdin), timeout_s)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return Answer(124, "", f"{argv[0]} did not answer within {timeout_s:.0f} s")
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    return Answer(process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))

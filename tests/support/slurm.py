@@ -1,0 +1,228 @@
+"""A Slurm cluster of two nodes on this machine, with its own munge, ports and folders.
+
+The nodes' names are loopback addresses, so that whoever reads a job's host from the queue can connect to it.
+Run by root it accepts jobs of every account; run by an ordinary user, that user's.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.accounts import Account, run_as
+from tests.support.network import free_port
+from tests.support.processes import Daemon, all_processes
+from tests.support.waiting import wait_until
+
+NODES = ("127.0.0.2", "127.0.0.3")
+CPUS_PER_NODE = 4
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "qsub", "qstat", "qdel")
+
+_SEARCH_PATH = "/usr/bin:/usr/sbin"
+_FOLDER_PREFIX = "springtide-slurm-"
+_LIVE_NODE_STATES = {"idle", "mixed", "allocated", "completing"}
+_FIELDS = ("%i", "%j", "%u", "%T", "%P", "%r", "%N")
+
+# config_overrides lets a node offer more cores than the machine has. Finished jobs stay visible for MinJobAge.
+_CONFIGURATION = """\
+ClusterName=springtide
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SchedulerType=sched/backfill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SlurmdParameters=config_overrides
+PropagateResourceLimits=NONE
+EnforcePartLimits=ALL
+MailProg=/bin/true
+ReturnToService=2
+MinJobAge=120
+KillWait=5
+MessageTimeout=5
+{nodes}
+PartitionName=batch Nodes=ALL Default=YES MaxTime=12:00:00 DefaultTime=01:00:00 DefMemPerCPU=256 State=UP
+PartitionName=short Nodes=ALL MaxTime=00:10:00 DefaultTime=00:05:00 DefMemPerCPU=256 State=UP
+"""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """One line of ``squeue``."""
+
+    id: str
+    name: str
+    user: str
+    state: str
+    """Slurm's long word: PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, …."""
+    partition: str
+    reason: str
+    nodes: str
+
+
+class Slurm:
+    """A running cluster, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "slurm.conf"
+        self.commands = Path("/usr/bin")
+        self.environment = {"SLURM_CONF": str(self.conf)}
+        """What programs need in their environment to find this cluster; also for qsub, qstat and qdel."""
+        self._munge = self._daemon(
+            "munged",
+            "--foreground",
+            *(f"--{name}={folder}/munge.{ending}" for name, ending in _MUNGE_FILES),
+        )
+        self._controller = self._daemon("slurmctld", "-D")
+        self._nodes = [self._daemon("slurmd", "-D", "-N", node, log=f"slurmd-{node}") for node in NODES]
+
+    def _daemon(self, program: str, *arguments: str, log: str = "") -> Daemon:
+        path = shutil.which(program, path=_SEARCH_PATH) or program
+        return Daemon(program, [path, *arguments], self.folder / f"{log or program}.log", self.environment)
+
+    @property
+    def logs(self) -> list[Path]:
+        return [daemon.log for daemon in (self._munge, self._controller, *self._nodes)]
+
+    def start(self) -> None:
+        """Write the configuration, start all daemons, and return when both nodes take jobs."""
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        key = self.folder / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(secrets.token_bytes(128))
+        nodes = "\n".join(
+            f"NodeName={node} NodeHostname={node} NodeAddr={node} Port={free_port(node)} "
+            f"CPUs={CPUS_PER_NODE} RealMemory=4096"
+            for node in NODES
+        )
+        self.conf.write_text(
+            _CONFIGURATION.format(folder=self.folder, port=free_port(), user=getpass.getuser(), nodes=nodes)
+        )
+        self._munge.start()
+        self._munge.wait_ready((self.folder / "munge.socket").is_socket, seconds=20)
+        for node in self._nodes:
+            node.start()
+        self.start_controller()
+
+    def stop(self) -> None:
+        """Cancel every job and stop every daemon."""
+        if self._controller.is_running:
+            self.cancel_all()
+        for daemon in (*self._nodes, self._controller, self._munge):
+            daemon.stop()
+        _kill_those_of(self.folder)
+
+    def stop_controller(self) -> None:
+        """Stop slurmctld: squeue, sbatch, … fail, running jobs keep running."""
+        self._controller.stop()
+
+    def start_controller(self) -> None:
+        """Start slurmctld with its saved state, and return when both nodes take jobs again."""
+        self._controller.start()
+        self._controller.wait_ready(self._nodes_are_live, seconds=60)
+
+    def _nodes_are_live(self) -> bool:
+        answer = self.run(["sinfo", "--noheader", "--Node", "--partition=batch", "--format=%T"], check=False)
+        states = answer.stdout.split()
+        return len(states) == len(NODES) and set(states) <= _LIVE_NODE_STATES
+
+    def run(
+        self, command: Sequence[str], account: Account | None = None, *, stdin: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of Slurm's commands against this cluster, as `account` and in its home if one is given."""
+        program, *arguments = command
+        path = str(self.commands / program)
+        return run_as(account, [path, *arguments], environment=self.environment, stdin=stdin, check=check)
+
+    def jobs(self, *, finished: bool = False) -> list[QueuedJob]:
+        """Return the jobs that wait or run; with `finished`, also those that ended in the last two minutes."""
+        states = ["--states=all"] if finished else []
+        answer = self.run(["squeue", "--noheader", *states, f"--format={'|'.join(_FIELDS)}"])
+        return [QueuedJob(*line.split("|")) for line in answer.stdout.splitlines()]
+
+    def job(self, identifier: str) -> QueuedJob | None:
+        return next((job for job in self.jobs(finished=True) if job.id == identifier), None)
+
+    def wait_for(self, identifier: str, *states: str, seconds: float = 30) -> QueuedJob:
+        """Return the job once it is in one of `states`."""
+
+        def in_a_wanted_state() -> QueuedJob | None:
+            job = self.job(identifier)
+            return job if job and job.state in states else None
+
+        return wait_until(in_a_wanted_state, seconds, f"job {identifier} is {' or '.join(states)}", interval=0.2)
+
+    def cancel_all(self) -> None:
+        """Cancel every job, and return when none waits or runs."""
+        identifiers = [job.id for job in self.jobs()]
+        if identifiers:
+            self.run(["scancel", *identifiers], check=False)
+            wait_until(lambda: not self.jobs(), 30, "all jobs have ended", interval=0.2)
+
+
+_MUNGE_FILES = (
+    ("socket", "socket"),
+    ("key-file", "key"),
+    ("log-file", "log"),
+    ("pid-file", "pid"),
+    ("seed-file", "seed"),
+)
+
+
+def missing_programs() -> list[str]:
+    return [name for name in PROGRAMS if not shutil.which(name, path=_SEARCH_PATH)]
+
+
+@contextmanager
+def running_slurm() -> Iterator[Slurm]:
+    """Yield a cluster that takes jobs; stop it and remove all its files at the end."""
+    _remove_those_of_dead_runs()
+    # In /tmp itself: a socket's path may have no more than 107 characters, and jobs of all accounts read the folder.
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/tmp"))
+    folder.chmod(0o755)
+    cluster = Slurm(folder)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_those_of_dead_runs() -> None:
+    """Daemons die with their tests, job steps do not: end those of runs that were killed."""
+    for folder in Path("/tmp").glob(f"{_FOLDER_PREFIX}*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if folder.stat().st_uid == os.geteuid() and not Path("/proc", owner).exists():
+            _kill_those_of(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill_those_of(folder: Path) -> None:
+    marker = f"SLURM_CONF={folder}/slurm.conf"
+    for process in all_processes():
+        if process.pid != os.getpid() and process.mentions(marker):
+            process.kill()
