@@ -98,11 +98,12 @@ def test_nobody_answering_is_status_zero() -> None:
 
 
 def test_a_process_left_behind_is_found_even_without_parent_and_environment(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
     check = leaks.LeakCheck(folders=[tmp_path])
     orphan = subprocess.run(
         ["sh", "-c", "setsid sleep 300 >/dev/null 2>&1 & echo $!"],
         env={},
-        cwd=tmp_path,
+        cwd=tmp_path / "home",
         capture_output=True,
         text=True,
         check=True,

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 
 _MEMORY_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_MEMORY = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _WALLTIME_FACTORS = {"d": 86400, "h": 3600, "m": 60, "min": 60, "s": 1}
-_WALLTIME_PART = re.compile(r"(\d+)\s*(min|[dhms])", re.IGNORECASE)
-_WALLTIME_CLOCK = re.compile(r"(?:(\d+)[-:])?(\d{1,3}):(\d{2}):(\d{2})")
+_WALLTIME_PART = re.compile(r"(\d{1,9})\s*(min|[dhms])", re.IGNORECASE)
+_WALLTIME_CLOCK = re.compile(r"(?:(\d+)[-:])?(\d{1,6}):(\d{2}):(\d{2})")
 
 MEMORY_FORMS = "a number with a unit: 512M, 2G, 1.5G, 1T"
 WALLTIME_FORMS = "a duration: 90m, 2h, 1h30m, 1d, or HH:MM:SS"

@@ -17,7 +17,7 @@ from jupyterhub.apihandlers import default_handlers
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 
 from springtide.errors import OptionsError
-from springtide.hub import pages
+from springtide.hub import pages, progress
 from springtide.hub.options import as_user_options, validate_options
 from springtide.hub.places import ContainerFacts, Places, QueueFacts, handlers
 from springtide.hub.spawn_form import render_spawn_form
@@ -62,7 +62,7 @@ def shown(message: str, status_code: int = 400) -> SpawnException:
     return error
 
 
-class TestSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHub has no types
+class TestSpawner(SimpleLocalProcessSpawner):
     """Starts tiny servers; profiles called slow wait in start, profiles called failing fail."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -116,7 +116,7 @@ class TestSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHu
 
 pages.install()
 pages.install()
-default_handlers[:0] = handlers(places)
+default_handlers[:0] = [*handlers(places), *progress.handlers()]
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub defines it
 c.JupyterHub.template_paths = pages.template_paths()

@@ -193,12 +193,13 @@ def test_copies_are_found_in_the_order_they_were_made() -> None:
 
 
 def test_the_kernel_is_the_one_that_names_the_environment() -> None:
+    lisa = {"springtide": {"environment": "lisa"}}
     kernelspecs = {
         "python3": {"spec": {"display_name": "Python", "metadata": {}}},
         "lisa": {"spec": {"display_name": "Impostor", "metadata": {"springtide": {"environment": "lpf"}}}},
-        "kernel-7": {"spec": {"display_name": "LISA", "language": "python", "metadata": {"springtide": {"environment": "lisa"}}}},
+        "kernel-7": {"spec": {"display_name": "LISA", "language": "python", "metadata": lisa}},
         "odd": None,
-    }  # fmt: skip
+    }
     assert choose_kernel(kernelspecs, "lisa") == {"name": "kernel-7", "display_name": "LISA", "language": "python"}
     assert choose_kernel({"springtide-lisa": {"spec": {}}}, "lisa") is not None
     assert choose_kernel(kernelspecs, "base") is None

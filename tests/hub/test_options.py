@@ -185,8 +185,8 @@ likely_values = st.sampled_from(["small", "node", "simple", "batch", "long", "1"
 def test_whatever_is_sent_is_within_the_limits_or_refused(options: dict[str, Any]) -> None:
     try:
         request = validate(options)
-    except OptionsError as error:
-        assert str(error).isprintable()
+    except OptionsError:
+        assert str(refused(options)).isprintable()
         return
     profile = next(profile for profile in LAB.profiles if profile.name == request.profile)
     assert profile.cpus.min <= request.cpus <= profile.cpus.max

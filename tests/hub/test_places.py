@@ -47,11 +47,11 @@ QUEUE = QueueFacts(True, cores_total=64, cores_free=12)
 
 def container(**changes: object) -> ProfileState:
     facts = {**vars(ENGINE), **changes}
-    return profile_state(LAB, CONTAINER, ContainerFacts(**facts))  # type: ignore[arg-type]  # fields by name
+    return profile_state(LAB, CONTAINER, ContainerFacts(**facts))
 
 
 def node(**changes: object) -> ProfileState:
-    return profile_state(LAB, NODE, QueueFacts(**{**vars(QUEUE), **changes}))  # type: ignore[arg-type]  # as above
+    return profile_state(LAB, NODE, QueueFacts(**{**vars(QUEUE), **changes}))
 
 
 def said(state: ProfileState, language: str = "en") -> tuple[bool, str, str]:

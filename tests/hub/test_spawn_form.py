@@ -137,8 +137,15 @@ def test_the_last_choice_is_proposed_again() -> None:
     assert [control.shown for control in cards["node"].controls] == ["3 cores", "2 GB", "7 h", "long"]
 
 
-@pytest.mark.parametrize("stale", [{"profile": "gone"}, {"profile": "small", "memory": "64G"}, {"nonsense": [1, 2]}])
-def test_a_last_choice_that_is_no_longer_allowed_is_forgotten(stale: dict[str, object]) -> None:
+def test_what_is_no_longer_allowed_of_a_last_choice_is_left_out() -> None:
+    last = {"profile": "node", "cpus": 4000, "walltime": "7h"}
+    cards = {card.name: card for card in profile_cards(LAB, language="en", groups=(), places=[], defaults=last)}
+    assert cards["node"].selected
+    assert [control.shown for control in cards["node"].controls] == ["1 core", "2 GB", "7 h", "batch"]
+
+
+@pytest.mark.parametrize("stale", [{"profile": "gone"}, {"profile": "gone", "cpus": 2}, {"nonsense": [1, 2]}])
+def test_a_last_choice_whose_profile_is_gone_is_forgotten(stale: dict[str, object]) -> None:
     assert [name for name, pick in picks(form(defaults=stale)).items() if "checked" in pick] == ["small"]
 
 

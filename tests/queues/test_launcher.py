@@ -79,7 +79,7 @@ def test_the_script_reaches_the_scheduler_on_standard_input_only(tmp_path: Path)
     qsub.chmod(0o755)
     request = json.dumps({"verb": "submit", "dialect": "pbspro", "script": "#!/bin/sh\nexport TOKEN=secret"})
     assert answer(request.encode(), tmp_path) == {"ok": True, "id": "12.head"}
-    assert (tmp_path / "argv").read_text().strip() == ""
+    assert (tmp_path / "argv").read_text().strip() == "-f"
     assert "secret" in (tmp_path / "stdin").read_text()
 
 

@@ -57,7 +57,7 @@ class RunningHub:
     environment : Mapping[str, str], optional
         Added to the tests' own, e.g. that of the Slurm cluster.
     command : Sequence[str], optional
-        What starts the platform: gets ``--lab FILE --state FOLDER --yes``.
+        What starts the platform: gets ``--lab FILE --state FOLDER``.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RunningHub:
         self.state = folder / "state"
         self.lab_file = folder / "lab.yaml"
         self.lab_file.write_text(yaml.safe_dump(_with_free_ports(lab), sort_keys=False, allow_unicode=True))
-        options = ("--lab", str(self.lab_file), "--state", str(self.state), "--yes")
+        options = ("--lab", str(self.lab_file), "--state", str(self.state))
         self._supervisor = Daemon("springtide up", [*command, *options], folder / "up.log", environment, folder)
         self._tokens: dict[str, str] = {}
 

@@ -37,15 +37,21 @@ class SessionClient:
         TimeoutError
             No answer in time, as after an out-of-memory kill.
         """
-        answer = self.request("POST", "api/kernels", json={"name": kernel} if kernel else {})
-        answer.raise_for_status()
-        identifier = answer.json()["id"]
+        identifier = self.start_kernel(kernel)
         try:
-            return self._execute(identifier, code, time.monotonic() + seconds)
+            return self.run_in(identifier, code, seconds)
         finally:
             self.request("DELETE", f"api/kernels/{identifier}")
 
-    def _execute(self, kernel: str, code: str, deadline: float) -> str:
+    def start_kernel(self, name: str = "") -> str:
+        """Start a kernel that stays, and return its id."""
+        answer = self.request("POST", "api/kernels", json={"name": name} if name else {})
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def run_in(self, kernel: str, code: str, seconds: float = 60) -> str:
+        """Return what `code` writes to standard output in a running kernel; raises as `run_code`."""
+        deadline = time.monotonic() + seconds
         address = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel}/channels"
         connection = websocket.create_connection(
             address, header={"Authorization": f"token {self.token}"}, timeout=deadline - time.monotonic()

@@ -21,6 +21,7 @@ from typing import IO, Any
 import click
 
 from springtide.errors import SpringtideError
+from springtide.hub.config import hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import Lab
 from springtide.share import share_path
@@ -60,6 +61,8 @@ class Supervisor:
         self._started_at: dict[str, float] = {}
         self._restarts: dict[str, int] = {}
         self._stop = threading.Event()
+        self._hub_host = ""
+        self._was_up = False
         self._lock: IO[str] | None = None
 
     @property
@@ -111,6 +114,7 @@ class Supervisor:
                     f"The hub does not answer after {_HUB_UP_WITHIN_S:.0f} s:\n{self._log_end('hub')}"
                 )
             time.sleep(0.2)
+        self._was_up = True
         self._write_summary()
 
     def watch(self) -> None:
@@ -127,7 +131,7 @@ class Supervisor:
             return
         click.echo("\nStopping…" + (" (Ctrl-C again: leave sessions running)" if not self._keep_sessions else ""))
         self._stop.clear()
-        if not self._keep_sessions:
+        if self._was_up and not self._keep_sessions:
             self._stop_sessions()
         for name in ("hub", "proxy"):
             process = self._processes.pop(name, None)
@@ -182,9 +186,9 @@ class Supervisor:
         return [sys.executable, "-m", "jupyterhub", "-f", str(configuration), port]
 
     def _hub_url(self) -> str:
-        from springtide.hub.config import hub_address
-
-        return f"http://{hub_address(self._lab)}:{self._lab.hub.api_port}"
+        if not self._hub_host:
+            self._hub_host = hub_address(self._lab)
+        return f"http://{self._hub_host}:{self._lab.hub.api_port}"
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -206,15 +210,15 @@ class Supervisor:
 
     def _hub_answers(self) -> bool:
         try:
-            self._ask("GET", f"{self.url}/hub/api/")
+            self._ask("GET", "/")
         except OSError:
             return False
         return True
 
-    def _ask(self, method: str, url: str) -> Any:
+    def _ask(self, method: str, path: str) -> Any:
         headers = {"Authorization": f"token {self._state.secret('admin-token')}"}
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(urllib.request.Request(url, method=method, headers=headers), timeout=10) as answer:
+        with opener.open(urllib.request.Request(f"{self._hub_url()}/hub/api{path}", method=method, headers=headers), timeout=10) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 
@@ -241,13 +245,13 @@ class Supervisor:
         click.echo("Some sessions are left; the next start finds them.", err=True)
 
     def _active_servers(self) -> list[tuple[str, str]]:
-        users = self._ask("GET", f"{self.url}/hub/api/users?state=active&limit=200")
+        users = self._ask("GET", "/users?state=active&limit=200")
         return [(user["name"], name) for user in users for name in user.get("servers", {})]
 
     def _stop_server(self, user: str, server: str) -> None:
         path = f"servers/{server}" if server else "server"
         try:
-            self._ask("DELETE", f"{self.url}/hub/api/users/{urllib.parse.quote(user)}/{path}")
+            self._ask("DELETE", f"/users/{urllib.parse.quote(user)}/{path}")
         except urllib.error.HTTPError as error:
             click.echo(f"  {user}/{server}: {error.reason}", err=True)
         except OSError:

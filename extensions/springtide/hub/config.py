@@ -6,20 +6,24 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from jupyterhub.apihandlers import default_handlers
 
 from springtide.environments.catalog import resolve
 from springtide.environments.engine import bridge_address
 from springtide.errors import EngineError, QueueError, SpringtideError
-from springtide.hub import gallery_handlers, pages, places
+from springtide.hub import gallery_handlers, pages, places, progress
 from springtide.hub.context import HubContext
+from springtide.hub.gallery import wanted_environment
+from springtide.hub.options import visible_profiles
+from springtide.hub.places import groups_of
 from springtide.hub.probes import container_facts, queue_facts
 from springtide.hub.spawn_form import render_spawn_form
 from springtide.hub.spawner import LabSpawner
 from springtide.hub.state import StateDirectory, default_state_directory
-from springtide.hub.words import language_of
 from springtide.lab.load import load_lab
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.detect import find_scheduler, open_queue
@@ -147,15 +151,25 @@ def _sessions(c: Any, lab: Lab, context: HubContext, state: StateDirectory) -> N
     async def options_form(spawner: LabSpawner) -> str:
         return render_spawn_form(
             lab,
-            language=language_of(spawner.handler),
-            groups=places.groups_of(spawner.user),
-            places=await live.states(places.groups_of(spawner.user)),
-            defaults=spawner.orm_spawner.user_options or {},
-            server_name=spawner.name,
+            language=pages.visit().language,
+            groups=groups_of(spawner.user),
+            places=await live.states(groups_of(spawner.user)),
+            defaults=pages.visit().posted or _proposal(context, spawner),
+            server_name=pages.visit().server_name,
         )
 
     c.Spawner.options_form = options_form
-    c.JupyterHub.extra_handlers = places.handlers(live)
+    _add_handlers([*places.handlers(live), *progress.handlers()])
+
+
+def _proposal(context: HubContext, spawner: LabSpawner) -> Mapping[str, object]:
+    """Return what the form proposes: the profile a tutorial needs if one led here, else the last choice."""
+    last: dict[str, object] = spawner.orm_spawner.user_options or {}
+    wanted = wanted_environment(spawner.handler.get_argument("next", "") if spawner.handler else "")
+    fitting = [one for one in visible_profiles(context.lab, groups_of(spawner.user)) if one.environment == wanted]
+    if not fitting or last.get("profile") in {one.name for one in fitting}:
+        return last
+    return {"profile": fitting[0].name}
 
 
 def _pages(c: Any, lab: Lab, context: HubContext) -> None:
@@ -165,11 +179,15 @@ def _pages(c: Any, lab: Lab, context: HubContext) -> None:
         **pages.template_vars(lab),
         "session_notices": lambda user: context.notices.get(user.name, {}) if user else {},
     }
-    c.JupyterHub.extra_handlers += gallery_handlers.handlers(
-        context.tutorials,
-        environments_of=context.environments_of,
-        environment_labels={name: recipe.label for name, recipe in context.environments.items()},
+    labels = {name: recipe.label for name, recipe in context.environments.items()}
+    _add_handlers(
+        gallery_handlers.handlers(context.tutorials, environments_of=context.environments_of, environment_labels=labels)
     )
+
+
+def _add_handlers(handlers: Sequence[tuple[Any, ...]]) -> None:
+    """Register pages of ours before JupyterHub's own; ``extra_handlers`` would do it with a deprecation warning."""
+    default_handlers[:0] = handlers
 
 
 def _services(c: Any, lab: Lab, state: StateDirectory) -> None:
@@ -189,6 +207,8 @@ def _services(c: Any, lab: Lab, state: StateDirectory) -> None:
         {
             "name": "springtide-idle-culler",
             "command": [
+                # A hub that is killed does not stop its services: this one ends with it by itself.
+                *("setpriv", "--pdeathsig", "TERM"),
                 *(sys.executable, "-m", "jupyterhub_idle_culler"),
                 *(f"--timeout={timeout_s}", f"--cull-every={every_s}"),
             ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import docker.errors
@@ -24,6 +25,7 @@ _TMP_BYTES = 512 * 2**20
 _USER_NETWORK_PREFIX = 28
 _NETWORK_ATTEMPTS = 20
 _KILLED = 137
+_EVENTS_LOOKED_BACK_S = 30
 INSTANCE_LABEL = "springtide.instance"
 USER_LABEL = "springtide.user"
 
@@ -41,7 +43,9 @@ class ContainerSession(DockerSpawner):
     pull_policy = "never"
     remove = True
     use_internal_ip = True
+    tell: Callable[[str], None]
     _last_words = ""
+    _events_read_until = 0
 
     def harden(self) -> None:
         """Set everything that keeps a session in its place. Called before `start`."""
@@ -69,14 +73,21 @@ class ContainerSession(DockerSpawner):
         try:
             await self._ensure_network()
             address = await super().start()
-        except docker.errors.ImageNotFound:
-            words = translator(self.language)
-            raise spawn_failure(words("container.image_missing", image=self.image_label), reason="image") from None
-        except docker.errors.APIError as error:
-            words = translator(self.language)
-            raise spawn_failure(words("container.engine_refused", words=error.explanation), reason="engine") from error
+        except BaseException as failure:
+            # The hub stops a session only if it finds its container, so nothing else would put the network away.
+            await self._remove_network()
+            raise self._in_words(failure) from failure
         ip, port = address
         return str(ip), int(port)
+
+    def _in_words(self, failure: BaseException) -> BaseException:
+        """Return what the user is shown of a start that failed."""
+        words = translator(self.language)
+        if isinstance(failure, docker.errors.ImageNotFound):
+            return spawn_failure(words("container.image_missing", image=self.image_label), reason="image")
+        if isinstance(failure, docker.errors.APIError):
+            return spawn_failure(words("container.engine_refused", words=failure.explanation), reason="engine")
+        return failure
 
     async def poll(self) -> int | str | None:
         """Return None while the container runs; else how it ended, in words, the container then being removed."""
@@ -87,9 +98,11 @@ class ContainerSession(DockerSpawner):
             self.log.warning("The Docker Engine cannot be asked about %s: %s", self.object_name, error)
             return None
         if not container:
+            await self._remove_network()
             return self._last_words or 0
         state = container["State"]
         if state["Running"] or state["Status"] in ("created", "restarting"):
+            await self._notice_killed_programs()
             return None
         self._last_words = self._explain(state)
         self.log.warning("Session %s ended: %s", self._log_name, self._last_words)
@@ -121,6 +134,19 @@ class ContainerSession(DockerSpawner):
         """Return where the running container answers; asked by a hub that was killed while it started."""
         ip, port = await self.get_ip_and_port()
         return f"http://{ip}:{port}"
+
+    async def _notice_killed_programs(self) -> None:
+        """Tell the user of a kernel that the limit killed: the container goes on, so nothing else would say why."""
+        now = int(time.time())
+        since, self._events_read_until = self._events_read_until or now - _EVENTS_LOOKED_BACK_S, now
+        killed = await asyncio.wrap_future(self.executor.submit(self._out_of_memory_events, since, now))
+        if killed:
+            memory = format_memory(int(self.mem_limit or 0))
+            self.tell(translator(self.language)("container.kernel_out_of_memory", memory=memory))
+
+    def _out_of_memory_events(self, since: int, until: int) -> int:
+        wanted = {"container": self.object_id, "event": "oom"}
+        return sum(1 for _ in self.client.events(since=since, until=until, filters=wanted, decode=True))
 
     def _explain(self, state: dict[str, Any]) -> str:
         words = translator(self.language)

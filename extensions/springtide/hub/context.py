@@ -8,13 +8,14 @@ from pathlib import Path
 from springtide.environments.catalog import EnvironmentRecipe
 from springtide.errors import QueueError
 from springtide.hub.options import SessionRequest
+from springtide.hub.shared import Shared
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.accounts import UserQueue, account_of
 from springtide.queues.monitor import Monitor
 
 
 @dataclass
-class HubContext:
+class HubContext(Shared):
     """One per hub process.
 
     Parameters

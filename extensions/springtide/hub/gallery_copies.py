@@ -72,8 +72,8 @@ class SessionFiles:
     """The files and kernels of one running session."""
 
     def __init__(self, http: aiohttp.ClientSession, server_url: str) -> None:
+        self.server_url = server_url.rstrip("/")
         self._http = http
-        self._api = server_url.rstrip("/") + "/api/"
 
     async def listing(self, folder: str) -> dict[str, File] | None:
         """Return the files of `folder` by name, None if there is no such folder."""
@@ -106,34 +106,42 @@ class SessionFiles:
     async def create(self, path: str, text: str) -> bool:
         """Create file `path` whole or not at all; return False, changing nothing, if it exists.
 
-        Jupyter writes a new file in place and leaves half of it where the disk is full: so the file is written
-        under another name, and renamed once it is whole.
+        Jupyter writes a new file in place and leaves half of it where the disk is full; of an existing file it then
+        brings back what was there. So an empty file is made first, under another name, then filled, then renamed.
         """
         unfinished = f"{path}.part"
         try:
-            model = {"type": "file", "format": "text", "content": text}
-            written = _expect(*await self._ask("PUT", f"contents/{quote(unfinished)}", model))
-            if written.get("size") not in (None, len(text.encode())):
-                raise CopyFailed("failed", f"{written.get('size')} bytes written")
+            await self._write(unfinished, "")
+            await self._write(unfinished, text)
             status, reply = await self._ask("PATCH", f"contents/{quote(unfinished)}", {"path": path})
             if status != 409:
                 _expect(status, reply)
                 return True
         except CopyFailed as error:
+            # A session that stopped answering is not asked again: what is left is overwritten the next time.
             if error.reason != "silent":
                 await self._remove(unfinished)
             raise
         await self._remove(unfinished)
         return False
 
+    async def _write(self, path: str, text: str) -> None:
+        model = {"type": "file", "format": "text", "content": text}
+        written = _expect(*await self._ask("PUT", f"contents/{quote(path)}", model)).get("size")
+        if written not in (None, len(text.encode())):
+            raise CopyFailed("failed", f"{written} bytes written")
+
     async def _remove(self, path: str) -> None:
         try:
-            await self._ask("DELETE", f"contents/{quote(path)}")
+            status, _ = await self._ask("DELETE", f"contents/{quote(path)}")
         except CopyFailed as error:
             LOG.warning("Could not remove %s: %s", path, error.detail)
+        else:
+            if status not in (204, 404):
+                LOG.warning("Could not remove %s: status %d", path, status)
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        url = URL(self._api + path, encoded=True)
+        url = URL(f"{self.server_url}/api/{path}", encoded=True)
         try:
             async with self._http.request(method, url, json=body, allow_redirects=False) as response:
                 received = bytearray()
@@ -165,13 +173,9 @@ def _expect(status: int, reply: Any) -> dict[str, Any]:
 
 
 def _reason(status: int, message: str) -> str:
-    errno = _ERRNO.search(message)
-    if not errno:
-        return _REASONS_BY_STATUS.get(status, "failed")
-    if int(errno[1]) == 2 and "/.~" in message:
-        # Jupyter could open the new file but not write all of it, and then hides why: it looks for a file of before.
-        return "full"
-    return _REASONS_BY_ERRNO.get(int(errno[1]), "failed")
+    if errno := _ERRNO.search(message):
+        return _REASONS_BY_ERRNO.get(int(errno[1]), "failed")
+    return _REASONS_BY_STATUS.get(status, "failed")
 
 
 def _file(model: Mapping[str, Any]) -> File:
@@ -244,15 +248,15 @@ class Copies:
             If the session does not answer, or cannot write. No half copy is left.
         """
         # One lock for all her sessions, not one for each: they may share a home.
-        key = (owner, tutorial.name)
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            made_at, made = self._made.get(key, (-_DOUBLE_CLICK_S, ""))
+        async with self._locks.setdefault((owner, tutorial.name), asyncio.Lock()):
+            click = (files.server_url, tutorial.name)
+            made_at, made = self._made.get(click, (-_DOUBLE_CLICK_S, ""))
             if fresh and time.monotonic() - made_at < _DOUBLE_CLICK_S:
                 return made
             path, new = await _open(files, tutorial, masters, fresh=fresh)
             self._made = {k: v for k, v in self._made.items() if time.monotonic() - v[0] < _DOUBLE_CLICK_S}
             if fresh and new:
-                self._made[key] = (time.monotonic(), path)
+                self._made[click] = (time.monotonic(), path)
             return path
 
     async def states(

@@ -20,8 +20,18 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
-from springtide.hub.gallery import COPIES_FOLDER, ENVIRONMENT_ARGUMENT, Entry, Gallery, Session, Tutorial, Unreadable, best_session
+from springtide.hub.gallery import (
+    COPIES_FOLDER,
+    ENVIRONMENT_ARGUMENT,
+    Entry,
+    Gallery,
+    Session,
+    Tutorial,
+    Unreadable,
+    best_session,
+)
 from springtide.hub.gallery_copies import LOG, Copies, CopyFailed, CopyState, session_files
+from springtide.hub.shared import Shared
 from springtide.lab.models import Text
 from springtide.texts import Translate, pick_language, translator
 from springtide.units import describe_duration
@@ -62,7 +72,7 @@ def handlers(
 
 
 @dataclass
-class _Desk:
+class _Desk(Shared):
     """What both pages share."""
 
     gallery: Gallery

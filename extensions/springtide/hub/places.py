@@ -19,6 +19,7 @@ from jupyterhub.apihandlers import APIHandler
 from tornado import web
 
 from springtide.errors import SpringtideError
+from springtide.hub.shared import Shared
 from springtide.lab.models import BatchSite, Lab, LocalSite, Profile, Site
 from springtide.lab.profiles import visible_profiles
 from springtide.queues.reasons import explain_reason
@@ -85,7 +86,7 @@ class ContainerProbe(Protocol):
 class QueueProbe(Protocol):
     """Looks at the batch queue of a site. Called by `Places` in a thread, at most once at a time for each site."""
 
-    def __call__(self, site: str) -> QueueFacts | Awaitable[QueueFacts]:
+    def __call__(self, site: str, /) -> QueueFacts | Awaitable[QueueFacts]:
         """Return what is there now; what it awaits runs in the hub's event loop."""
 
 
@@ -278,7 +279,7 @@ class _Watch(Generic[Facts]):
             self._asking = None
 
 
-class Places:
+class Places(Shared):
     """The live state of a lab's profiles.
 
     Parameters

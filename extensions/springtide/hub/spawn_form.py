@@ -162,11 +162,16 @@ def _templates() -> jinja2.Environment:
 
 
 def _still_allowed(lab: Lab, defaults: Mapping[str, object], groups: Collection[str]) -> SessionRequest | None:
-    """Return the last choice; None where there is none, or where the lab file has changed under it."""
-    try:
-        return validate_options(lab, defaults, groups) if defaults else None
-    except OptionsError:
-        return None
+    """Return the last choice without what the lab does not allow (any more); None where its profile is not allowed."""
+    kept = dict(defaults)
+    while kept:
+        try:
+            return validate_options(lab, kept, groups)
+        except OptionsError as error:
+            if error.field == "profile" or error.field not in kept:
+                return None
+            del kept[error.field]
+    return None
 
 
 def _selected(profiles: Sequence[Profile], states: Mapping[str, ProfileState], last: SessionRequest | None) -> str:

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from jupyterhub.app import JupyterHub
-from jupyterhub.spawner import Spawner
+from jupyterhub.spawner import Spawner, SpawnException
 from sqlalchemy import inspect
-from tornado import web
 
 from springtide.environments.host import jupyter_path
 from springtide.errors import OptionsError, QueueError, SpringtideError
@@ -18,8 +17,10 @@ from springtide.hub.batch import SESSIONS, BatchSession
 from springtide.hub.container import TUTORIALS, ContainerSession
 from springtide.hub.context import HubContext
 from springtide.hub.options import SessionRequest, as_user_options, from_user_options, validate_options
+from springtide.hub.pages import visit
+from springtide.hub.places import groups_of
 from springtide.hub.process import ProcessSession, runner_of, unreadable_python
-from springtide.hub.words import language_of, spawn_failure, spawn_failure_of
+from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
 from springtide.texts import translator
 
@@ -59,25 +60,30 @@ class LabSpawner(Spawner):
 
         Raises
         ------
-        tornado.web.HTTPError
+        SpawnException
             400, naming the option, where it is not allowed.
         """
-        self._language = language_of(self.handler) if self.handler else self._language
+        self._language = visit().language if self.handler else self._language
         try:
             self._request = self._validated(options)
-        except OptionsError as error:
-            raise web.HTTPError(400, "%s", f"{error.field}: {error}", reason="Bad session options") from error
+        except SpawnException:
+            # JupyterHub has stored them already, and would start the next session without options with them.
+            self.orm_spawner.user_options = {}
+            raise
         batch = isinstance(self.context.site(self._profile.site), BatchSite)
         self.start_timeout = _NO_LIMIT_S if batch else _ANSWER_WITHIN_S
         return self._request
 
     def _validated(self, options: Mapping[str, object]) -> SessionRequest:
-        groups = [group.name for group in self.user.groups]
-        return validate_options(self.context.lab, options, groups, language=self._language)
+        try:
+            return validate_options(self.context.lab, options, groups_of(self.user), language=visit().language)
+        except OptionsError as error:
+            raise spawn_failure(f"{error.field}: {error}", reason="options", status_code=400) from error
 
     def _options_from_form_checked(self, form: dict[str, list[str]]) -> dict[str, Any]:
         """Return the form's options in their canonical form, which is what the hub remembers."""
-        return as_user_options(self._validated(form))
+        # After a refused form, a reload of the page sends its token as if it were an option.
+        return as_user_options(self._validated({name: value for name, value in form.items() if name != "_xsrf"}))
 
     @property
     def _profile(self) -> Profile:
@@ -120,7 +126,7 @@ class LabSpawner(Spawner):
             return None
         status = await session.poll()
         if status is not None:
-            self.context.tell(self.user.name, self.name, session.last_words)
+            self._tell(session.last_words)
             return status
         if self._check_pending and isinstance(session, BatchSession) and not session.located:
             return await self._wait_on(session)
@@ -194,6 +200,10 @@ class LabSpawner(Spawner):
         """Whether the session sees the kernels installed on the machine, not those of one image."""
         return self._session is not None and not isinstance(self._session, ContainerSession)
 
+    def _tell(self, words: str) -> None:
+        """Keep `words` for the user's next look at her pages."""
+        self.context.tell(self.user.name, self.name, words)
+
     # --- making sessions ----------------------------------------------------------------------------------------
 
     def _keep(self, session: Session) -> None:
@@ -225,6 +235,7 @@ class LabSpawner(Spawner):
         )  # fmt: skip
         child = cls(**{name: getattr(self, name) for name in inherited}, **traits)
         child.keep_state = self.keep_state
+        child.tell = self._tell
         return child
 
     def _container_session(self, site: LocalSite, profile: Profile) -> ContainerSession:
@@ -288,12 +299,14 @@ class LabSpawner(Spawner):
             self.server.ip, self.server.port = self.ip, self.port
             self.keep_state()
             await JupyterHub.instance().proxy.add_user(self.user, self.name)
+            # Not ready yet: the hub's check goes on, and waits until JupyterLab answers.
+            self._check_pending = True
         except asyncio.CancelledError:
             if not waiting.cancelled():
                 raise
             return 1  # its user has cancelled it meanwhile, and the stop is under way
-        except web.HTTPError as error:
-            self.context.tell(self.user.name, self.name, error.log_message or "")
+        except SpawnException as failure:
+            self._tell(failure.message)
             return 1
         finally:
             self._spawn_pending = False

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from jupyterhub.spawner import SpawnException
 
 from springtide.errors import SpringtideError
-from springtide.texts import pick_language
 
 
 def spawn_failure(message: str, *, reason: str, log: Sequence[str] = (), status_code: int = 500) -> SpawnException:
@@ -17,15 +16,12 @@ def spawn_failure(message: str, *, reason: str, log: Sequence[str] = (), status_
     if log:
         shown += "<pre class='springtide-log'>" + html.escape("\n".join(log)) + "</pre>"
     plain = "\n".join([message, *log])
-    return SpawnException(plain, reason=reason, message_html=shown, log_message=message, status_code=status_code)
+    failure = SpawnException(plain, reason=reason, message_html=shown, log_message=message, status_code=status_code)
+    # The pages show these two attributes, and nothing else that an exception carries.
+    failure.jupyterhub_message, failure.jupyterhub_html_message = plain, shown
+    return failure
 
 
 def spawn_failure_of(error: SpringtideError, *, reason: str, status_code: int = 500) -> SpawnException:
     """Return the exception that shows one of our errors, hint included, on the spawn page."""
     return spawn_failure(str(error), reason=reason, status_code=status_code)
-
-
-def language_of(handler: object) -> str:
-    """Return the language of the browser behind `handler`; English where there is none."""
-    request = getattr(handler, "request", None)
-    return pick_language(request.headers.get("Accept-Language", "")) if request is not None else "en"

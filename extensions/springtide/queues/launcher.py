@@ -1,3 +1,4 @@
+#!/usr/bin/python3 -I
 """The one small program that acts as a user: JSON on standard input, JSON on standard output, fixed verbs.
 
 The hub does not run as root. Where its users have accounts of their own, sudoers lets its account run this program,
@@ -33,7 +34,8 @@ _COMMAND_TIMEOUT_S = 60
 _SITE_FILE = Path("/etc/springtide/launcher.json")
 _JOB_ID = re.compile(r"[0-9]{1,12}(?:\[[0-9]{0,8}\])?(?:\.[A-Za-z0-9][A-Za-z0-9.-]{0,100})?")
 _LOG_NAME = re.compile(r"st-[0-9a-f]{12}\.log")
-_SUBMIT = {"pbspro": ("qsub",), "torque": ("qsub",), "slurm": ("sbatch", "--parsable")}
+# -f: without it qsub leaves a process of the user's behind, which lives on for a minute.
+_SUBMIT = {"pbspro": ("qsub", "-f"), "torque": ("qsub",), "slurm": ("sbatch", "--parsable")}
 _CANCEL = {"pbspro": ("qdel",), "torque": ("qdel",), "slurm": ("scancel",)}
 _KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF")
 

@@ -5,7 +5,10 @@
   const bar = element("progress-bar");
   const message = element("progress-message");
   const cancel = element("stop-server-btn");
+  const LOOK_AFTER_MS = 1500;
+  const LOOK_AT_MOST_EVERY_MS = 10000;
   let cancelled = false;
+  let ended = false;
 
   const tellAge = () => {
     if (!pending.started) return;
@@ -50,28 +53,49 @@
     cancel.hidden = true;
   };
 
-  const events = new EventSource(pending.progressUrl);
-  events.onmessage = ({ data }) => {
-    const event = JSON.parse(data);
+  const handle = (event) => {
+    if (ended || cancelled) return;
     if (event.progress !== undefined) {
       bar.setAttribute("aria-valuenow", event.progress);
       bar.style.width = `${event.progress}%`;
     }
     tell(event);
     if (!event.ready && !event.failed) return;
+    ended = true;
     events.close();
-    if (cancelled) return;
     // The hub redirects this page to the session once it is ready.
     if (event.ready) window.location.reload();
     else fail();
   };
+
+  const events = new EventSource(pending.progressUrl);
+  let streaming = false;
+  events.onmessage = ({ data }) => {
+    streaming = true;
+    handle(JSON.parse(data));
+  };
   events.onerror = () => {
-    if (cancelled) return;
+    if (ended || cancelled) return;
     message.textContent = pending.lost;
     last = "";
     // A closed stream does not come back by itself; the page then tells how the start has ended.
     if (events.readyState === EventSource.CLOSED) setTimeout(() => window.location.reload(), 3000);
   };
+
+  // Some proxies hold a stream back until it ends. Until something streams, ask, ever less often.
+  const look = async (delay) => {
+    if (streaming || ended || cancelled) return;
+    try {
+      const path = [pending.user, pending.server].filter(Boolean).map(encodeURIComponent).join("/");
+      const { pending: waits, event } = await (await api("GET", `springtide/progress/${path}`)).json();
+      handle(event);
+      if (!waits && !ended && !cancelled) window.location.reload();
+    } catch {
+      // The next look may succeed; the stream tells of a lost connection.
+    }
+    setTimeout(() => look(Math.min(1.5 * delay, LOOK_AT_MOST_EVERY_MS)), delay);
+  };
+  setTimeout(() => look(LOOK_AFTER_MS), 300);
 
   cancel.addEventListener("click", async () => {
     cancelled = true;
