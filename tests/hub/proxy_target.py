@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -51,6 +52,9 @@ class RunningProxy:
 
     def last_activity(self, path: str) -> str:
         return str(self.api("GET").json()[path]["last_activity"])
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
 
     def memory_mib(self) -> float:
         """Return the most memory that the proxy has used so far."""

@@ -186,6 +186,35 @@ async def test_an_answer_reaches_a_client_that_still_sends(client: ClientSession
         assert await answer.text() == "not yours"
 
 
+async def test_clients_that_leave_at_any_moment_leave_nothing_behind(proxy: RunningProxy, target: Target) -> None:
+    before = proxy.open_files()
+    upload = "PUT /t/{path} HTTP/1.1\nHost: h\nContent-Length: 9999999\n\n" + "x" * 200_000
+    websocket = (
+        "GET /t/ws HTTP/1.1\nHost: h\nConnection: Upgrade\nUpgrade: websocket\n"
+        "Sec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\n\n"
+    )
+    paths = ("upload", "refuse", "slow?seconds=30", "break", "break?early")
+    kinds = [
+        *(upload.format(path=path) for path in paths),
+        *(f"GET /t/{path} HTTP/1.1\nHost: h\n\n" for path in (*paths, "download?size=99999999", "events")),
+        websocket,
+        websocket + "\x81\x85",
+        "GET /t/x HTT",
+    ]
+
+    async def leave(kind: str, moment_s: float) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(kind.replace("\n", "\r\n").encode("latin-1"))
+        await asyncio.sleep(moment_s)
+        writer.transport.abort()
+
+    await asyncio.gather(*(leave(kind, moment / 200) for kind in kinds for moment in range(15)))
+    deadline = time.monotonic() + 10
+    while proxy.open_files() > before and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    assert proxy.open_files() <= before
+
+
 # -- errors of the proxy's own ------------------------------------------------------------------------------------
 
 
@@ -379,7 +408,8 @@ async def test_open_event_streams_are_no_activity(proxy: RunningProxy, client: C
 
 def start(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name != "CONFIGPROXY_AUTH_TOKEN"}
-    command = [*proxy_command(*free_ports(2)), *options]
+    port, api_port = free_ports(2)
+    command = proxy_command(port, api_port, *options)
     return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=30, check=False)
 
 

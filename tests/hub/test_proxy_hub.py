@@ -32,7 +32,9 @@ c.JupyterHub.last_activity_interval = 2
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = {api_url!r}
 c.ConfigurableHTTPProxy.auth_token = {token!r}
-c.Spawner.args = ["--allow-root"]
+c.Spawner.args = ["--allow-root", "--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=1e9"]
+# Starting a session answers at once, and its progress is read while it starts.
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 0}}
 """
 
 
@@ -78,13 +80,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubBehindProxy]:
 
 def test_a_kernel_runs_in_a_session_behind_the_proxy(hub: HubBehindProxy) -> None:
     visitor = hub.login("alice")
-    own = {"params": {"_xsrf": visitor.xsrf_token}}
-    token = visitor.post("/hub/api/users/alice/tokens", json={}, **own).json()["token"]
-    visitor.post("/hub/api/users/alice/server", **own).raise_for_status()
+    own = {"_xsrf": visitor.xsrf_token}
+    token = visitor.post("/hub/api/users/alice/tokens", json={}, params=own).json()["token"]
+    visitor.post("/hub/api/users/alice/server", params=own).raise_for_status()
 
     # The spawn page reads its progress while the session starts: no event may wait for the last.
     shown = []
-    with visitor.get("/hub/api/users/alice/server/progress", stream=True, **own) as progress:
+    with visitor.get("/hub/api/users/alice/server/progress", stream=True, params=own) as progress:
         started = time.monotonic()
         for line in progress.iter_lines():
             if line.startswith(b"data: "):
@@ -100,7 +102,7 @@ def test_a_kernel_runs_in_a_session_behind_the_proxy(hub: HubBehindProxy) -> Non
     used = hub.proxy.last_activity("/user/alice")[:19]
 
     def hub_knows() -> bool:
-        user = visitor.get("/hub/api/users/alice", **own).json()
+        user = visitor.get("/hub/api/users/alice", params=own).json()
         return str(user["servers"][""]["last_activity"])[:19] >= used
 
     wait_until(hub_knows, 10, "the hub has read the session's activity from the proxy")
@@ -110,10 +112,10 @@ def test_a_kernel_runs_in_a_session_behind_the_proxy(hub: HubBehindProxy) -> Non
 def test_a_dead_session_gives_the_hubs_page(hub: HubBehindProxy) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     hub.proxy.lead("/user/bob", nobody)
-    answer = hub.login("bob").get("/user/bob/lab?token=secret")
+    answer = hub.login("bob").get("/user/bob/lab?token=c0nf1dential")
     assert answer.status_code == 503
     assert "Your server appears to be down" in answer.text
-    assert "secret" not in hub.proxy.log + hub.daemon.log.read_text()
+    assert "c0nf1dential" not in hub.proxy.log + hub.daemon.log.read_text()
 
 
 def test_a_login_goes_on_after_an_error_page(hub: HubBehindProxy) -> None:

@@ -169,7 +169,16 @@ class Supervisor:
         while not self._hub_answers() and time.monotonic() < give_up_at and not self._stop.wait(0.3):
             if self._processes[name].poll() is not None:
                 return
+        if name == "proxy":
+            self._restore_routes()
         self._write_summary()
+
+    def _restore_routes(self) -> None:
+        """Have the hub tell a new proxy where the sessions are; by itself it would take minutes to look."""
+        try:
+            self._ask("POST", "/proxy")
+        except OSError as error:
+            click.echo(f"The hub does not answer ({error}); sessions come back within minutes.", err=True)
 
     def _proxy_command(self) -> list[str]:
         hub = self._lab.hub
@@ -218,7 +227,9 @@ class Supervisor:
     def _ask(self, method: str, path: str) -> Any:
         headers = {"Authorization": f"token {self._state.secret('admin-token')}"}
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(urllib.request.Request(f"{self._hub_url()}/hub/api{path}", method=method, headers=headers), timeout=10) as answer:
+        with opener.open(
+            urllib.request.Request(f"{self._hub_url()}/hub/api{path}", method=method, headers=headers), timeout=10
+        ) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 

@@ -144,10 +144,11 @@ def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path,
             decode=True,
             timeout=None,
         )
-        for event in events:
+        for event in events:  # to the end even after an error: the connection is closed there
             log.read(event)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise EnvironmentsError(f"The Docker Engine broke off the build of {recipe.image}: {error}") from error
+    log.raise_if_failed()
     progress(f"{recipe.image} is ready ({describe_duration(time.monotonic() - started)})")
 
 
@@ -174,19 +175,13 @@ class _Log:
         self._progress = progress
         self._lines: deque[str] = deque(maxlen=_LOG_LINES)
         self._doing = "starting"
+        self._error = ""
 
     def read(self, event: dict[str, Any]) -> None:
-        """Take one message of the builder.
-
-        Raises
-        ------
-        EnvironmentsError
-            If it says that the build failed.
-        """
+        """Take one message of the builder."""
         for line in str(event.get("stream", "")).splitlines():
             self._take(line.strip())
-        if "error" in event:
-            self._fail(str(event["error"]))
+        self._error = str(event.get("error", self._error)).strip()
 
     def _take(self, line: str) -> None:
         if not line:
@@ -203,11 +198,20 @@ class _Log:
             self._doing = title
             self._progress(f"[{self._titles.index(title) + 1}/{len(self._titles)}] {title}")
 
-    def _fail(self, error: str) -> None:
+    def raise_if_failed(self) -> None:
+        """Raise what the builder said went wrong, if anything.
+
+        Raises
+        ------
+        EnvironmentsError
+            With the log's last lines.
+        """
+        if not self._error:
+            return
         said = "\n".join(self._lines)
-        hints = [hint for pattern, hint in _ADVICE if pattern.search(said + error)]
+        hints = [hint for pattern, hint in _ADVICE if pattern.search(said + self._error)]
         raise EnvironmentsError(
-            f"The image {self._image} could not be built: {self._doing} failed: {error.strip()}\n"
+            f"The image {self._image} could not be built: {self._doing} failed: {self._error}\n"
             f"The log's last lines:\n{said}\n",
             " ".join(hints),
         )

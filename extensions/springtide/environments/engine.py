@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from pathlib import Path
 
 import docker
@@ -14,6 +15,7 @@ from springtide.errors import EngineError
 
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _TIMEOUT_S = 5
+_ANY_API_VERSION = "1.41"
 
 
 def connect(timeout_s: int = _TIMEOUT_S) -> docker.DockerClient:
@@ -25,32 +27,55 @@ def connect(timeout_s: int = _TIMEOUT_S) -> docker.DockerClient:
         If it does not answer; the hint says why, as far as can be seen from here.
     """
     try:
-        client = docker.from_env(timeout=timeout_s)  # asks for the version, so the engine did answer
-    except (docker.errors.DockerException, requests.RequestException) as error:
+        _probe(timeout_s)
+        return docker.from_env(timeout=timeout_s)
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise _unreachable(error) from error
-    return client
+
+
+def _probe(timeout_s: int) -> None:
+    """Raise unless the engine answers; closes its connections, as a client that fails while it is made does not."""
+    if path := _socket():
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(path))
+    client = docker.from_env(timeout=timeout_s, version=_ANY_API_VERSION)
+    try:
+        client.ping()
+    except docker.errors.APIError:
+        return  # an answer: it speaks another version
+    finally:
+        client.close()
+
+
+def _socket() -> Path | None:
+    """Return the engine's socket on this machine, None where DOCKER_HOST names another machine."""
+    host = os.environ.get("DOCKER_HOST", "")
+    if host and not host.startswith("unix://"):
+        return None
+    return Path(host.removeprefix("unix://")) if host else _DEFAULT_SOCKET
 
 
 def _unreachable(error: Exception) -> EngineError:
-    host = os.environ.get("DOCKER_HOST", "")
-    if host and not host.startswith("unix://"):
+    path = _socket()
+    if path is None:
+        host = os.environ["DOCKER_HOST"]
         return EngineError(
             f"The Docker Engine at {host} does not answer.", "Check DOCKER_HOST and the engine there.", transient=True
         )
-    socket = Path(host.removeprefix("unix://")) if host else _DEFAULT_SOCKET
-    if not socket.exists():
+    if not path.exists():
         return EngineError(
-            f"There is no Docker Engine on this machine ({socket} does not exist).",
+            f"There is no Docker Engine on this machine ({path} does not exist).",
             "Install it (Debian: apt install docker.io) and start it (systemctl start docker).",
         )
-    if not os.access(socket, os.R_OK | os.W_OK):
+    if not os.access(path, os.R_OK | os.W_OK):
         return EngineError(
-            f"This account may not use the Docker Engine ({socket}).",
+            f"This account may not use the Docker Engine ({path}).",
             "An administrator adds it to the group “docker” (usermod -aG docker NAME); then log in again. "
             "Mind that this group's members can become root.",
         )
     return EngineError(
-        f"The Docker Engine does not answer on {socket}.",
+        f"The Docker Engine does not answer on {path}.",
         f"Start it (systemctl start docker) or see its log (journalctl -u docker). It said: {error}",
         transient=True,
     )

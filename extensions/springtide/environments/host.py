@@ -1,8 +1,9 @@
 """Makes an environment's kernel usable where there are no containers: a virtual environment and its kernelspec.
 
-A recipe that can do without a container has ``requirements.lock`` and ``kernelspec/kernel.json``; the session
-environment needs nothing, its kernel being the session's own Python. The kernelspec is what makes a virtual
-environment visible, and it is written last: one that was killed half-way is never seen, and made again.
+A recipe that can do without a container has ``requirements.lock``, ``kernelspec/kernel.json`` and, if it likes,
+settings in ``etc``; the session environment needs nothing, its kernel being the session's own Python. The kernelspec
+is what makes a virtual environment visible, and it is written last: one that was killed half-way is never seen, and
+made again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from springtide.errors import EnvironmentsError
 Progress = Callable[[str], None]
 
 _LOCK_FILE = "requirements.lock"
+_SETTINGS = "etc"
 _KERNELSPEC = Path("kernelspec", "kernel.json")
 _LOG_LINES = 15
 _PROGRESS_EVERY = 10
@@ -79,6 +81,8 @@ def prepare_host_environment(recipe: EnvironmentRecipe, root: Path, python: str,
         progress(f"making a virtual environment in {folder}")
         _run([python, "-m", "venv", str(folder)], progress, "apt install python3-venv, then try again.")
         _install(folder, recipe.folder / _LOCK_FILE, progress)
+        if (recipe.folder / _SETTINGS).is_dir():
+            _copy_readable(recipe.folder / _SETTINGS, folder / _SETTINGS)
         _publish(recipe.folder / _KERNELSPEC.parent, _kernel_folder(recipe, root), _python(folder))
     progress(f"the kernel {recipe.name} is ready")
 
@@ -177,16 +181,22 @@ def _run(command: Sequence[str], read: Callable[[str], None], hint: str) -> None
         raise EnvironmentsError(f"{' '.join(command[:3])} ended with {process.returncode}:\n{said}\n", hint)
 
 
+def _copy_readable(source: Path, target: Path, without: str = "") -> None:
+    _make_readable(target)
+    for entry in source.iterdir():
+        if entry.is_dir():
+            _copy_readable(entry, target / entry.name)
+        elif entry.name != without:
+            shutil.copyfile(entry, target / entry.name)
+            (target / entry.name).chmod(0o666 & ~_UMASK)
+
+
 def _publish(source: Path, kernel: Path, python: Path) -> None:
     """Write the kernelspec for `python`, complete or not at all."""
-    _make_readable(kernel)
-    for file in source.iterdir():
-        if file.name != _KERNELSPEC.name:
-            shutil.copyfile(file, kernel / file.name)
-            (kernel / file.name).chmod(0o644)
+    _copy_readable(source, kernel, without=_KERNELSPEC.name)
     declared = json.loads((source / _KERNELSPEC.name).read_text(encoding="utf-8"))
     declared["argv"][0] = str(python)
     beside = kernel / f".{_KERNELSPEC.name}"
     beside.write_text(json.dumps(declared, indent=2), encoding="utf-8")
-    beside.chmod(0o644)
+    beside.chmod(0o666 & ~_UMASK)
     os.replace(beside, kernel / _KERNELSPEC.name)

@@ -195,7 +195,7 @@ def _services(c: Any, lab: Lab, state: StateDirectory) -> None:
     c.JupyterHub.load_roles = [
         {
             "name": KEEPER,
-            "scopes": ["admin:users", "admin:servers", "tokens", "list:users", "read:hub", "access:servers"],
+            "scopes": ["admin:users", "admin:servers", "tokens", "list:users", "read:hub", "access:servers", "proxy"],
             "services": [KEEPER],
         }
     ]

@@ -1,9 +1,10 @@
 """The proxy in front of hub and sessions: ``python -m springtide.hub.proxy``.
 
 It takes the place of the PyPI package configurable-http-proxy 0.4.0, whose routes and API it uses, because that one
-fetches an answer whole before it passes it on. Measured with it: no event of a stream arrives before the stream ends,
-an answer that takes longer than 20 s becomes a 599, ten open streams block everybody, bodies above 100 MB and
-websocket messages above 10 MB are refused. See `proxy_exchange`, `proxy_tunnel`, `proxy_routes`.
+fetches an answer whole before it passes it on. Measured with it: no event of a stream arrives, an answer that takes
+longer than 20 s becomes a 503, beside ten open streams every other request waits, bodies above 100 MB and websocket
+messages above 10 MB cut the connection, binary messages arrive as text, close codes and subprotocols are lost,
+compressed answers are unpacked. See `proxy_exchange`, `proxy_tunnel`, `proxy_routes`.
 """
 
 from __future__ import annotations

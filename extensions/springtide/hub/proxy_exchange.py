@@ -134,6 +134,10 @@ class Exchange(HTTPMessageDelegate):
     def finish(self) -> None:
         """Tell the target that the request is complete."""
         self._request_read = True
+        if self._client.stream is not None and self._client.stream.closed():
+            # Tornado tells us of a client that leaves later, but not of one that has left by now.
+            self.close()
+            return
         if self._target is not None and not self._answered.done() and not self._target.stream.closed():
             self._target.finish()
         self._finish_when_both_are_done()
@@ -177,7 +181,7 @@ class Exchange(HTTPMessageDelegate):
     async def answer_chunk(self, chunk: bytes) -> None:
         """Pass a piece of the answer on, and return when the client has taken it."""
         self._note_activity()
-        await _settled(self._client.write(chunk), self._closed)
+        await self._sent(self._client.write(chunk))
 
     def answer_end(self, *, delimited: bool) -> None:
         """Tell the client that the answer is complete, unless the target was cut off."""
@@ -208,7 +212,11 @@ class Exchange(HTTPMessageDelegate):
     async def _write_head(self, start_line: ResponseStartLine, headers: HTTPHeaders, body: bytes | None = None) -> None:
         self._head_sent = True
         log.debug("%s: %s", self._name, start_line.code)
-        await _settled(self._client.write_headers(start_line, headers, body), self._closed)
+        await self._sent(self._client.write_headers(start_line, headers, body))
+
+    async def _sent(self, write: asyncio.Future[None]) -> None:
+        if not await _settled(write, self._closed):
+            self.close()
 
     def _set_answered(self) -> None:
         if not self._answered.done():
@@ -286,13 +294,11 @@ class _Answer(HTTPMessageDelegate):
         self._exchange.answer_end(delimited=self._delimited)
 
 
-async def _settled(write: asyncio.Future[None], useless: asyncio.Future[None]) -> None:
-    """Return when `write` has ended, well or not, or when it has become useless."""
+async def _settled(write: asyncio.Future[None], useless: asyncio.Future[None]) -> bool:
+    """Return whether `write` has ended well, once it has ended or has become useless."""
     if not write.done():
         await asyncio.wait((write, useless), return_when=asyncio.FIRST_COMPLETED)
-    if write.done() and not write.cancelled():
-        # A peer that went away is noticed by whoever reads from it.
-        write.exception()
+    return write.done() and write.exception() is None
 
 
 def _address(client: HTTP1Connection) -> str:

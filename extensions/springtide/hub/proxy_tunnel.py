@@ -1,7 +1,8 @@
 """Carries a websocket through the proxy as bytes, once both ends have agreed on one.
 
-The stock proxy takes each message apart and builds it again, and thereby loses those above 10 MB, the close codes
-and the subprotocol. Bytes lose nothing: messages of any size, compression, pings and close codes are between the ends.
+The stock proxy takes each message apart and builds it again, and thereby loses those above 10 MB, the difference
+between text and binary, the close codes and the subprotocol. Bytes lose nothing: messages of any size, compression,
+pings and close codes are between the ends.
 """
 
 from __future__ import annotations
