@@ -94,7 +94,7 @@ def test_no_session_reaches_anothers_port(hub: RunningHub, docker_engine: Docker
     alice = hub.start_session("alice", {"profile": "container"})
     reached = ask(
         alice,
-        f"[reaches({network['IPAddress']!r}, 8888), reaches('127.0.0.1', 8888) or reaches(socket.gethostbyname(socket.gethostname()), 8888)]",
+        f"[reaches({network['IPAddress']!r}, 8888), reaches('127.0.0.1', 8888)]",
     )
     assert reached == [False, True]
     api = ask(alice, "os.environ['JUPYTERHUB_API_URL']")
@@ -138,8 +138,6 @@ def test_a_kernel_killed_for_memory_is_explained(hub: RunningHub) -> None:
         wait_until(
             lambda: "more than its 512M of memory" in visitor.get("/hub/home").text, 30, "the home page says why"
         )
-        french = visitor.get("/hub/home", headers={"Accept-Language": "fr"}).text
-        assert "memory" in french  # said in the language the session was started in
 
 
 def test_a_killed_container_is_noticed_and_explained(hub: RunningHub, docker_engine: DockerEngine) -> None:

@@ -49,8 +49,8 @@ class SessionClient:
         answer.raise_for_status()
         return str(answer.json()["id"])
 
-    def run_in(self, kernel: str, code: str, seconds: float = 60) -> str:
-        """Return what `code` writes to standard output in a running kernel; raises as `run_code`."""
+    def run_in(self, kernel: str, code: str, seconds: float = 60, stream: str = "stdout") -> str:
+        """Return what `code` writes to `stream` in a running kernel; raises as `run_code`."""
         deadline = time.monotonic() + seconds
         address = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel}/channels"
         connection = websocket.create_connection(
@@ -59,7 +59,7 @@ class SessionClient:
         try:
             request = _execute_request(code)
             connection.send(json.dumps(request))
-            return _collect_output(connection, request["header"]["msg_id"], deadline)
+            return _collect_output(connection, request["header"]["msg_id"], deadline, stream)
         finally:
             connection.close()
 
@@ -76,7 +76,7 @@ def _execute_request(code: str) -> dict[str, Any]:
     return {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
 
 
-def _collect_output(connection: websocket.WebSocket, request_id: str, deadline: float) -> str:
+def _collect_output(connection: websocket.WebSocket, request_id: str, deadline: float, stream: str) -> str:
     output: list[str] = []
     while True:
         message = _next_message(connection, deadline)
@@ -84,7 +84,7 @@ def _collect_output(connection: websocket.WebSocket, request_id: str, deadline: 
             continue
         content = message["content"]
         match message["msg_type"]:
-            case "stream" if content["name"] == "stdout":
+            case "stream" if content["name"] == stream:
                 output.append(content["text"])
             case "error":
                 raise CodeFailed("\n".join(content["traceback"]))

@@ -21,7 +21,7 @@ from typing import IO, Any
 import click
 
 from springtide.errors import SpringtideError
-from springtide.hub.config import hub_address
+from springtide.hub.reach import hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import Lab
 from springtide.share import share_path

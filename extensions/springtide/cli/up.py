@@ -11,9 +11,10 @@ from pathlib import Path
 import click
 
 from springtide.cli.supervisor import Supervisor
-from springtide.environments import build, host
+from springtide.environments.build import build
 from springtide.environments.catalog import EnvironmentRecipe, resolve
 from springtide.environments.engine import connect, image_digest
+from springtide.environments.host import needs_host_environment, prepare_host_environment
 from springtide.errors import EnvironmentsError, LabFileError, SpringtideError
 from springtide.hub.building import building
 from springtide.hub.diagnosis import Finding, look_for_places
@@ -87,7 +88,7 @@ def build_image(recipe: EnvironmentRecipe, state: StateDirectory, say: Say) -> N
     say(f"\nThe image {recipe.image} is missing and is built now (once; a few minutes).")
     try:
         with building(state.run, recipe.name):
-            build.build(recipe, lambda line: say(f"    {line}"))
+            build(recipe, lambda line: say(f"    {line}"))
     except EnvironmentsError as error:
         say(f"  ✗ {error}")
 
@@ -115,9 +116,9 @@ def _build_the_rest(
 def _prepare_host_environments(lab: Lab, state: StateDirectory, say: Say) -> None:
     """Make the kernels of all environments usable from sessions that run without a container."""
     for recipe in resolve(lab).values():
-        if recipe.folder is not None and host.needs_host_environment(recipe, state.path / "environments"):
+        if recipe.folder is not None and needs_host_environment(recipe, state.path / "environments"):
             say(f"Preparing the environment {recipe.name} for sessions without a container")
-            host.prepare_host_environment(recipe, state.path / "environments", sys.executable, say)
+            prepare_host_environment(recipe, state.path / "environments", sys.executable, say)
             click.echo(f"The environment {recipe.name} is ready for sessions without a container.")
 
 

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import hmac
 import shlex
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Float, List, Unicode
 
 from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
+from springtide.hub.reach import is_this_machine
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.queues.base import JobRequest, JobState, new_job_token
 from springtide.queues.launcher import LOG_FOLDER
@@ -326,7 +326,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
     async def _address(self, node: str) -> str:
         """Return where the hub reaches a session on `node`; loopback where the node is this very machine."""
         address = str(await self.user_queue.queue.node_address(node))
-        return "127.0.0.1" if await asyncio.to_thread(_is_this_machine, address) else address
+        return "127.0.0.1" if await asyncio.to_thread(is_this_machine, address) else address
 
     async def _death(self, sight: Sight) -> SpawnException:
         words = translator(self.language)
@@ -405,13 +405,3 @@ SESSIONS: dict[str, type[BatchSession]] = {"pbspro": PbsProSession, "torque": To
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _is_this_machine(host: str) -> bool:
-    """Whether `host` is an address of this machine's own network."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((socket.gethostbyname(host), 0))
-    except OSError:
-        return False
-    return True

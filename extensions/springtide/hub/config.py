@@ -13,19 +13,19 @@ from typing import Any
 from jupyterhub.apihandlers import default_handlers
 
 from springtide.environments.catalog import resolve
-from springtide.environments.engine import bridge_address
-from springtide.errors import EngineError, QueueError, SpringtideError
+from springtide.errors import QueueError, SpringtideError
 from springtide.hub import gallery_handlers, pages, places, progress
 from springtide.hub.context import HubContext
 from springtide.hub.gallery import wanted_environment
-from springtide.hub.options import visible_profiles
 from springtide.hub.places import groups_of
 from springtide.hub.probes import container_facts, queue_facts
+from springtide.hub.reach import hub_address
 from springtide.hub.spawn_form import render_spawn_form
 from springtide.hub.spawner import LabSpawner
 from springtide.hub.state import StateDirectory, default_state_directory
 from springtide.lab.load import load_lab
-from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.lab.models import BatchSite, Lab
+from springtide.lab.profiles import visible_profiles
 from springtide.queues.detect import find_scheduler, open_queue
 from springtide.queues.monitor import Monitor
 from springtide.share import share_path
@@ -109,17 +109,6 @@ def _in_thread(work: Coroutine[Any, Any, dict[str, Monitor]]) -> dict[str, Monit
     if isinstance(results[0], SpringtideError):
         raise results[0]
     return results[0]
-
-
-def hub_address(lab: Lab) -> str:
-    """Return where the hub's API listens: containers cannot reach loopback, so Docker's bridge where there is one."""
-    if lab.hub.api_address != "auto":
-        return lab.hub.api_address
-    docker = any(isinstance(site, LocalSite) and site.runtime == "docker" for site in lab.sites.values())
-    try:
-        return bridge_address() if docker else "127.0.0.1"
-    except EngineError:
-        return "127.0.0.1"
 
 
 def _addresses(c: Any, lab: Lab, state: StateDirectory) -> None:

@@ -53,6 +53,7 @@ class ContainerSession(DockerSpawner):
         self.network_name = f"springtide-{self.instance}-{self.escaped_name}"
         self.volumes = {f"springtide-{self.instance}-home-{self.escaped_name}": HOME}
         labels = {INSTANCE_LABEL: self.instance, USER_LABEL: self.user.name}
+        self.environment["SPRINGTIDE_OUT_OF_MEMORY"] = self._out_of_memory_words()
         self.extra_create_kwargs = {"user": _USER, "labels": labels}
         self.extra_host_config = {
             # Removed by us once its end has been read: with auto_remove, why it ended would be lost.
@@ -84,9 +85,9 @@ class ContainerSession(DockerSpawner):
         """Return what the user is shown of a start that failed."""
         words = translator(self.language)
         if isinstance(failure, docker.errors.ImageNotFound):
-            return spawn_failure(words("container.image_missing", image=self.image_label), reason="image")
-        if isinstance(failure, docker.errors.APIError):
-            return spawn_failure(words("container.engine_refused", words=failure.explanation), reason="engine")
+            failure = spawn_failure(words("container.image_missing", image=self.image_label), reason="image")
+        elif isinstance(failure, docker.errors.APIError):
+            failure = spawn_failure(words("container.engine_refused", words=failure.explanation), reason="engine")
         return failure
 
     async def poll(self) -> int | str | None:
@@ -141,8 +142,11 @@ class ContainerSession(DockerSpawner):
         since, self._events_read_until = self._events_read_until or now - _EVENTS_LOOKED_BACK_S, now
         killed = await asyncio.wrap_future(self.executor.submit(self._out_of_memory_events, since, now))
         if killed:
-            memory = format_memory(int(self.mem_limit or 0))
-            self.tell(translator(self.language)("container.kernel_out_of_memory", memory=memory))
+            self.tell(self._out_of_memory_words())
+
+    def _out_of_memory_words(self) -> str:
+        memory = format_memory(int(self.mem_limit or 0))
+        return translator(self.language)("container.kernel_out_of_memory", memory=memory)
 
     def _out_of_memory_events(self, since: int, until: int) -> int:
         wanted = {"container": self.object_id, "event": "oom"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,10 +40,15 @@ class HubContext(Shared):
     tutorials: Path
     monitors: dict[str, Monitor] = field(default_factory=dict)
     """The one poller of each batch site that was found."""
+    starts: asyncio.Semaphore = field(init=False)
+    """Holds back starts on this machine beyond what the lab allows at once; places in a queue do not count."""
     containers: dict[tuple[str, str], SessionRequest] = field(default_factory=dict)
     """Per user and server name: what each container session was given."""
     notices: dict[str, dict[str, str]] = field(default_factory=dict)
     """Per user and server name: why a session ended by itself, until its user starts it again."""
+
+    def __post_init__(self) -> None:
+        self.starts = asyncio.Semaphore(self.lab.hub.concurrent_starts)
 
     @property
     def homes(self) -> Path:
@@ -57,6 +63,19 @@ class HubContext(Shared):
     def site(self, name: str) -> LocalSite | BatchSite:
         """Return site `name` of the lab file."""
         return self.lab.sites[name]
+
+    def batch_site(self, name: str) -> BatchSite:
+        """Return site `name`, which is a batch queue.
+
+        Raises
+        ------
+        QueueError
+            If it is not.
+        """
+        site = self.lab.sites[name]
+        if not isinstance(site, BatchSite):
+            raise QueueError(f"The site “{name}” is not a batch queue.")
+        return site
 
     def dialect(self, site_name: str) -> str:
         """Return the scheduler of a batch site; "pbspro" for one that was not found, whose sessions never start."""
@@ -86,7 +105,7 @@ class HubContext(Shared):
         QueueError
             If the site's commands are missing, or the user has no account there.
         """
-        return UserQueue(self.monitor(site_name).queue, account_of(user, self.lab.sites[site_name].accounts))
+        return UserQueue(self.monitor(site_name).queue, account_of(user, self.batch_site(site_name).accounts))
 
     def container_requests(self) -> list[SessionRequest]:
         """Return what this hub's container sessions were given."""

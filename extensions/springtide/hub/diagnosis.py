@@ -18,9 +18,10 @@ from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
 from springtide.hub.process import unreadable_python
+from springtide.hub.reach import address_to_set
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.accounts import UserQueue, account_of
-from springtide.queues.base import Capacity
+from springtide.queues.base import Capacity, Queue
 from springtide.queues.detect import Found, find_scheduler, open_queue
 from springtide.units import format_memory
 
@@ -188,13 +189,17 @@ def _examine_queue(lab: Lab, name: str, site: BatchSite, user: str) -> list[Find
     if found is None:
         return [finding]
     queue = open_queue(found)
-    python = site.python or "this installation's Python"
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("nodes", lambda: _nodes(lab, name, asyncio.run(queue.capacity()))),
+        ("way back to the hub", lambda: _way_back(lab, site, queue)),
         (f"account {user}", lambda: _account(UserQueue(queue, account_of(user, site.accounts)))),
-        ("python on the nodes", lambda: python),
     )
-    return [finding, *(_tried(f"{name}: {what}", name, check) for what, check in checks)]
+    if user == "root":
+        hint = "Name an ordinary account with --user."
+        checks, untried = checks[:-1], [Finding(f"{name}: account", "absent", "not tried", hint, site=name)]
+    else:
+        untried = []
+    return [finding, *(_tried(f"{name}: {what}", name, check) for what, check in checks), *untried]
 
 
 def _tried(subject: str, site: str, check: Callable[[], str]) -> Finding:
@@ -214,6 +219,16 @@ def _nodes(lab: Lab, name: str, capacity: Capacity) -> str:
                 "Lower its cpus in the lab file.",
             )
     return f"{capacity.free_cores} of {capacity.total_cores} cores free, {capacity.waiting_jobs} jobs wait"
+
+
+def _way_back(lab: Lab, site: BatchSite, queue: Queue) -> str:
+    async def look() -> str:
+        return await address_to_set(lab, site, queue, await queue.capacity())
+
+    address = asyncio.run(look())
+    if address:
+        raise QueueError("the nodes are other machines and cannot call the hub.", f"Set hub.api_address: {address}")
+    return "the nodes reach the hub's API"
 
 
 def _account(user_queue: UserQueue) -> str:

@@ -9,6 +9,7 @@ from springtide.errors import EngineError
 from springtide.hub.building import is_building
 from springtide.hub.context import HubContext
 from springtide.hub.places import ContainerFacts, ImageState, QueueFacts
+from springtide.hub.reach import address_to_set
 
 
 def container_facts(context: HubContext, run: Path) -> ContainerFacts:
@@ -41,7 +42,11 @@ async def queue_facts(context: HubContext, site: str) -> QueueFacts:
     """Return what the scheduler of `site` says of its cores and its waiting jobs."""
     if site not in context.monitors:
         return QueueFacts(reachable=False, found=False)
-    capacity = await context.monitor(site).capacity()
+    monitor, batch_site = context.monitor(site), context.batch_site(site)
+    capacity = await monitor.capacity()
+    address = await address_to_set(context.lab, batch_site, monitor.queue, capacity)
+    if address:
+        return QueueFacts(reachable=False, error=f"its nodes cannot reach the hub (hub.api_address: {address})")
     return QueueFacts(
         reachable=True,
         cores_total=capacity.total_cores,

@@ -22,11 +22,14 @@ from springtide.hub.places import groups_of
 from springtide.hub.process import ProcessSession, runner_of, unreadable_python
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
+from springtide.share import share_path
 from springtide.texts import translator
 
 Session = ContainerSession | BatchSession | ProcessSession
 
-_ANSWER_WITHIN_S = 120
+_ANSWER_WITHIN_S = 180
+# On this machine; the wait for other people's starts is part of it.
+_START_WITHIN_S = 900
 # A place in the queue has no time limit; this is the longest a timer can count without trouble, some thirty years.
 _NO_LIMIT_S = 10**9
 
@@ -71,7 +74,7 @@ class LabSpawner(Spawner):
             self.orm_spawner.user_options = {}
             raise
         batch = isinstance(self.context.site(self._profile.site), BatchSite)
-        self.start_timeout = _NO_LIMIT_S if batch else _ANSWER_WITHIN_S
+        self.start_timeout = _NO_LIMIT_S if batch else _START_WITHIN_S
         return self._request
 
     def _validated(self, options: Mapping[str, object]) -> SessionRequest:
@@ -102,11 +105,17 @@ class LabSpawner(Spawner):
         self._session.cert_paths = self.cert_paths
         try:
             self._bind(self._session)
-            ip, port = await self._session.start()
+            ip, port = await self._start_in_turn(self._session)
         except SpringtideError as error:
             raise spawn_failure_of(error, reason="site") from error
         self.ip, self.port = ip, port
         return ip, port
+
+    async def _start_in_turn(self, session: Session) -> tuple[str, int]:
+        if isinstance(session, BatchSession):
+            return await session.start()
+        async with self.context.starts:
+            return await session.start()
 
     async def stop(self, now: bool = False) -> None:
         """Stop the session and wait until nothing of it is left."""
@@ -264,7 +273,7 @@ class LabSpawner(Spawner):
         if site.api_address:
             session.hub_connect_url = f"http://{site.api_address}:{self.context.lab.hub.api_port}"
         if not site.python:
-            session.environment = self._host_kernels()
+            session.environment = self._host_settings()
         return session
 
     def _process_session(self, site: LocalSite) -> ProcessSession:
@@ -276,12 +285,13 @@ class LabSpawner(Spawner):
         if folder:
             raise spawn_failure(translator(self._language)("process.unreadable", folder=folder), reason="python")
         session: ProcessSession = self._child(ProcessSession, runner=runner)
-        session.environment = self._host_kernels()
+        session.environment = self._host_settings()
         return session
 
-    def _host_kernels(self) -> dict[str, str]:
-        paths = jupyter_path(self.context.host_environments)
-        return {"JUPYTER_PATH": ":".join(map(str, paths))} if paths else {}
+    def _host_settings(self) -> dict[str, str]:
+        """Return what gives a session without a container the kernels and the settings that an image would have."""
+        kernels = ":".join(map(str, jupyter_path(self.context.host_environments)))
+        return {"JUPYTER_PATH": kernels, "JUPYTER_CONFIG_PATH": str(share_path("kernels", "base", "etc", "jupyter"))}
 
     def _bind(self, session: Session) -> None:
         """Give a batch session its queue, as late as it is needed: without commands or account it is only unknown."""

@@ -68,6 +68,8 @@ class Capacity:
     largest_node_memory_bytes: int
     waiting_jobs: int
     waiting_reason: str = ""
+    node: str = ""
+    """The name of one of the nodes."""
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ class PbsProQueue(Queue):
 
     async def capacity(self) -> Capacity:
         """Ask for all nodes (JSON is sound without ids) and for the waiting jobs."""
-        nodes = json.loads(await self.ask("pbsnodes", "-a", "-F", "json")).get("nodes", {}).values()
-        usable = [node for node in nodes if not {"down", "offline", "unknown"} & set(node["state"].split(","))]
+        nodes = json.loads(await self.ask("pbsnodes", "-a", "-F", "json")).get("nodes", {})
+        usable = [node for node in nodes.values() if not {"down", "offline", "unknown"} & set(node["state"].split(","))]
         cores = [int(node.get("resources_available", {}).get("ncpus", 0)) for node in usable]
         taken = [int(node.get("resources_assigned", {}).get("ncpus", 0)) for node in usable]
         memory = [_size_bytes(str(node.get("resources_available", {}).get("mem", "0kb"))) for node in usable]
@@ -84,6 +84,7 @@ class PbsProQueue(Queue):
             largest_node_memory_bytes=max(memory, default=0),
             waiting_jobs=sum(job.state is JobState.QUEUED for job in jobs.values()),
             waiting_reason=first_waiting_reason(jobs),
+            node=next(iter(nodes), ""),
         )
 
     async def node_address(self, node: str) -> str:

@@ -84,6 +84,7 @@ class SlurmQueue(Queue):
             largest_node_memory_bytes=max((int(node[2]) * _MIB for node in usable), default=0),
             waiting_jobs=sum(job.state is JobState.QUEUED for job in jobs.values()),
             waiting_reason=first_waiting_reason(jobs),
+            node=next(iter(nodes), ""),
         )
 
     async def node_address(self, node: str) -> str:

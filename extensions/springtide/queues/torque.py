@@ -73,6 +73,7 @@ class TorqueQueue(Queue):
             largest_node_memory_bytes=max((_physical_memory(_text(node, "status")) for node in usable), default=0),
             waiting_jobs=sum(job.state is JobState.QUEUED for job in jobs.values()),
             waiting_reason=first_waiting_reason(jobs),
+            node=_text(nodes[0], "name") if nodes else "",
         )
 
     async def node_address(self, node: str) -> str:
