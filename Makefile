@@ -43,5 +43,6 @@ lock: ## Write the lock files again; ARGS=--upgrade takes newer versions
 	.ci/lock $(ARGS)
 
 clean: ## Remove .venv and what tests and tools left behind
+	if [ -L .venv ]; then rm -rf "$$(readlink -f .venv)"; fi
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache test-results dist
 	find extensions tests hub_config kernels -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -72,7 +72,7 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         """Make sure that no other platform uses this state directory, and take the signals."""
-        self._lock = (self._state.run / "up.lock").open("w", encoding="utf-8")
+        self._lock = self._state.lock.open("w", encoding="utf-8")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,6 +101,7 @@ class Supervisor:
             If one of them does not start; the last lines of its log are in the message.
         """
         self._interrupted()
+        self._check_ports()
         self._start("proxy", self._proxy_command())
         self._start("hub", self._hub_command())
         give_up_at = time.monotonic() + _HUB_UP_WITHIN_S
@@ -194,6 +195,21 @@ class Supervisor:
         port = f"--JupyterHub.bind_url={self.url}"
         return [sys.executable, "-m", "jupyterhub", "-f", str(configuration), port]
 
+    def _check_ports(self) -> None:
+        hub = self._lab.hub
+        wanted = (
+            ("port", hub.address, self._port),
+            ("api_port", urllib.parse.urlsplit(self._hub_url()).hostname or "", hub.api_port),
+            ("proxy_api_port", "127.0.0.1", hub.proxy_api_port),
+        )
+        for key, address, port in wanted:
+            words = bind_error(address, port)
+            if words:
+                raise SpringtideError(
+                    f"Port {port} of {address} cannot be used: {words}.",
+                    f"Choose another with {'--port or ' if key == 'port' else ''}hub.{key} in the lab file.",
+                )
+
     def _hub_url(self) -> str:
         if not self._hub_host:
             self._hub_host = hub_address(self._lab)
@@ -219,7 +235,8 @@ class Supervisor:
 
     def _hub_answers(self) -> bool:
         try:
-            self._ask("GET", "/")
+            # Not "/", which any hub answers: another platform may have come upon the same port.
+            self._ask("GET", "/info")
         except OSError:
             return False
         return True
@@ -251,7 +268,8 @@ class Supervisor:
                 said = len(servers)
                 click.echo(f"  {said} session{'s' if said > 1 else ''} to stop")
             for user, server in servers:
-                self._stop_server(user, server)
+                if not self._stop.is_set():
+                    self._stop_server(user, server)
             self._stop.wait(0.5)
         click.echo("Some sessions are left; the next start finds them.", err=True)
 

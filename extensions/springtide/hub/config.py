@@ -32,7 +32,8 @@ from springtide.share import share_path
 
 KEEPER = "springtide-keeper"
 _CULL_EVERY_PART = 10
-_USER_NAMES = r"[a-z0-9][a-z0-9._@-]{0,63}"
+# Anchored at the end: JupyterHub looks for a match at the beginning of the name only.
+_USER_NAMES = r"[a-z0-9][a-z0-9._@-]{0,63}\Z"
 
 
 def configure(c: Any) -> None:
@@ -121,6 +122,7 @@ def _addresses(c: Any, lab: Lab, state: StateDirectory) -> None:
     c.ConfigurableHTTPProxy.auth_token = state.secret("proxy-token")
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
+    state.protect_database()
     c.JupyterHub.db_url = hub.database or f"sqlite:///{state.database}"
     c.JupyterHub.cookie_secret_file = str(state.run / "cookie-secret")
     state.secret("cookie-secret")

@@ -7,7 +7,7 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from springtide.environments.engine import connect, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
 from springtide.hub.process import unreadable_python
 from springtide.hub.reach import address_to_set
+from springtide.hub.state import StateDirectory
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.accounts import UserQueue, account_of
 from springtide.queues.base import Capacity, Queue
@@ -71,7 +72,7 @@ def examine(lab: Lab, state: Path, *, only: str = "", user: str = "") -> list[Fi
 
 
 def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
-    running = (state / "run" / "up.json").exists()
+    running = StateDirectory(state).in_use()
     hub = lab.hub
     for what, port in (
         ("browsers", hub.port),
@@ -117,8 +118,16 @@ def _port(what: str, address: str, port: int, running: bool) -> Finding:
 def _place(lab: Lab, name: str) -> Finding:
     site = lab.sites[name]
     if isinstance(site, BatchSite):
-        return _find_queue(name, site)[0]
+        return _place_of_queue(lab, name, site)
     return _find_engine(name, site)[0] if site.runtime == "docker" else _host(name)
+
+
+def _place_of_queue(lab: Lab, name: str, site: BatchSite) -> Finding:
+    finding, found = _find_queue(name, site)
+    if found is None:
+        return finding
+    back = _tried(name, name, lambda: _way_back(lab, site, open_queue(found)))
+    return finding if back.state == "ok" else replace(back, message=f"{finding.message}, but {back.message}")
 
 
 def _examine_site(lab: Lab, name: str, user: str) -> list[Finding]:

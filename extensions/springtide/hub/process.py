@@ -13,6 +13,7 @@ import pwd
 import random
 import re
 import resource
+import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -25,14 +26,18 @@ from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
 from springtide.errors import SpringtideError
+from springtide.hub.leftovers import MARK, end_marked
 from springtide.hub.words import spawn_failure
+from springtide.queues.accounts import is_ordinary
 from springtide.texts import translator
 
 # The range that systemd sets aside for users that exist only while a service runs.
 _RESERVED_UIDS = range(61184, 65520)
-_FIRST_ORDINARY_UID = 1000
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+# Names of files beside the homes and of hashed homes start as no plain name does.
+_REGISTER = ".reserved-accounts.json"
+_HASHED = "_user-"
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,14 @@ def runner_of(user: str, policy: Literal["auto", "user", "hub"], homes: Path) ->
     Raises
     ------
     SpringtideError
-        If the policy asks for an account that does not exist, is a system account, or that the hub cannot become.
+        If the policy asks for an account that does not exist, is a system account, is root's, or that the hub cannot
+        become.
     """
+    if policy == "hub" and os.geteuid() == 0:
+        raise SpringtideError(
+            "The hub runs as root, and no session does.",
+            "Set accounts: auto in the lab file, or run the hub as an ordinary account.",
+        )
     own = _own_account(user)
     if policy != "hub" and own is not None and os.geteuid() in (0, own.pw_uid):
         return Runner(own.pw_uid, own.pw_gid, own.pw_name, Path(own.pw_dir))
@@ -69,7 +80,7 @@ def runner_of(user: str, policy: Literal["auto", "user", "hub"], homes: Path) ->
     home = homes / folder_name(user)
     if policy == "hub" or os.geteuid() != 0:
         return Runner(os.geteuid(), os.getegid(), user, home)
-    uid = _reserved_uid(user, homes / "reserved-accounts.json")
+    uid = _reserved_uid(user, homes / _REGISTER)
     return Runner(uid, uid, user, home)
 
 
@@ -77,7 +88,7 @@ def folder_name(user: str) -> str:
     """Return a folder name for `user` that is nobody else's and leads nowhere else."""
     if _PLAIN_NAME.fullmatch(user):
         return user
-    return "user-" + hashlib.sha256(user.encode()).hexdigest()[:16]
+    return _HASHED + hashlib.sha256(user.encode()).hexdigest()[:16]
 
 
 def _own_account(user: str) -> pwd.struct_passwd | None:
@@ -85,7 +96,7 @@ def _own_account(user: str) -> pwd.struct_passwd | None:
         entry = pwd.getpwnam(user)
     except KeyError:
         return None
-    return entry if entry.pw_uid >= _FIRST_ORDINARY_UID else None
+    return entry if is_ordinary(entry) else None
 
 
 def _reserved_uid(user: str, register: Path) -> int:
@@ -104,12 +115,13 @@ def _reserved_uid(user: str, register: Path) -> int:
 
 
 def unreadable_python(python: str = sys.executable) -> str:
-    """Return the first folder on the way to this installation that other accounts cannot enter, "" if all can."""
-    for start in (Path(python).absolute(), Path(python).resolve(), Path(__file__).resolve()):
-        for folder in start.parents:
-            if not folder.stat().st_mode & 0o001:
-                return str(folder)
-    return ""
+    """Return a folder on the way to the sessions' Python that other accounts cannot enter, "" if they can."""
+    return closed_folder(Path(python).absolute()) or closed_folder(Path(python).resolve())
+
+
+def closed_folder(path: Path) -> str:
+    """Return the folder nearest to `path` on the way there that other accounts cannot enter, "" if they can."""
+    return next((str(folder) for folder in path.parents if not folder.stat().st_mode & 0o001), "")
 
 
 class ProcessSession(LocalProcessSpawner):
@@ -119,6 +131,7 @@ class ProcessSession(LocalProcessSpawner):
     language = Unicode("en")
     keep_state: Callable[[], None]
     _started_at = ""
+    _mark = ""
 
     async def start(self) -> tuple[str, int]:
         """Start the session and remember at once how to find it again."""
@@ -129,8 +142,8 @@ class ProcessSession(LocalProcessSpawner):
             text = translator(self.language)("process.no_home", home=error.filename, words=error.strerror)
             raise spawn_failure(text, reason="home") from error
         self.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
-        self.args = ["--allow-root"] if self.runner.uid == 0 else []
         self.popen_kwargs = {"cwd": str(self.runner.home)}
+        self._mark = secrets.token_hex(8)
         ip, port = await super().start()
         self._started_at = _start_time(self.pid)
         self.keep_state()
@@ -140,8 +153,11 @@ class ProcessSession(LocalProcessSpawner):
         """Return None while the process lives; a later process with the same number is not taken for it."""
         if self.proc is None and self.pid and _start_time(self.pid) != self._started_at:
             self.clear_state()
-            return 0
-        status: int | None = await super().poll()
+            status: int | None = 0
+        else:
+            status = await super().poll()
+        if status is not None:
+            await end_marked(self._mark, self.runner.uid)
         return status
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
@@ -160,17 +176,19 @@ class ProcessSession(LocalProcessSpawner):
     def get_state(self) -> dict[str, Any]:
         """Return the process's number and start time, and its port."""
         state: dict[str, Any] = super().get_state()
-        return {**state, "started_at": self._started_at, "port": self.port} if self.pid else state
+        ours = {"started_at": self._started_at, "port": self.port, "mark": self._mark}
+        return {**state, **ours} if self.pid else state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a process that an earlier hub started."""
         super().load_state(state)
         self._started_at = state.get("started_at", "")
+        self._mark = state.get("mark", "")
         self.ip, self.port = "127.0.0.1", state.get("port", 0)
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """Set who and where the session is, without asking for an account that may not exist."""
-        who = {"USER": self.runner.name, "LOGNAME": self.runner.name, "HOME": str(self.runner.home)}
+        who = {"USER": self.runner.name, "LOGNAME": self.runner.name, "HOME": str(self.runner.home), MARK: self._mark}
         return {**env, **who, "SHELL": "/bin/bash", "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}"}
 
     def make_preexec_fn(self, name: str) -> Callable[[], None]:

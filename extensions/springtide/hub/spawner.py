@@ -19,7 +19,7 @@ from springtide.hub.context import HubContext
 from springtide.hub.options import SessionRequest, as_user_options, from_user_options, validate_options
 from springtide.hub.pages import visit
 from springtide.hub.places import groups_of
-from springtide.hub.process import ProcessSession, runner_of, unreadable_python
+from springtide.hub.process import ProcessSession, closed_folder, runner_of, unreadable_python
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
 from springtide.share import share_path
@@ -291,7 +291,10 @@ class LabSpawner(Spawner):
     def _host_settings(self) -> dict[str, str]:
         """Return what gives a session without a container the kernels and the settings that an image would have."""
         kernels = ":".join(map(str, jupyter_path(self.context.host_environments)))
-        return {"JUPYTER_PATH": kernels, "JUPYTER_CONFIG_PATH": str(share_path("kernels", "base", "etc", "jupyter"))}
+        settings = share_path("kernels", "base", "etc", "jupyter")
+        # A checkout below root's home: Jupyter would stop at a folder that it cannot read.
+        readable = {} if closed_folder(settings) else {"JUPYTER_CONFIG_PATH": str(settings)}
+        return {"JUPYTER_PATH": kernels, **readable}
 
     def _bind(self, session: Session) -> None:
         """Give a batch session its queue, as late as it is needed: without commands or account it is only unknown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Callable
@@ -35,7 +36,12 @@ class StateDirectory:
     @property
     def database(self) -> Path:
         """The hub's default database."""
-        return self.path / "jupyterhub.sqlite"
+        return self.path / "data" / "jupyterhub.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the platform that runs."""
+        return self.run / "up.lock"
 
     def prepare(self) -> None:
         """Create what is missing. May run many times.
@@ -50,6 +56,7 @@ class StateDirectory:
             for folder, mode in (
                 (self.path, 0o711),
                 (self.path / "homes", 0o711),
+                (self.database.parent, 0o700),
                 (self.run, 0o700),
                 (self.logs, 0o700),
             ):
@@ -61,6 +68,22 @@ class StateDirectory:
                 f"The state directory {self.path} cannot be used: {error.strerror}.",
                 "Name another with --state, or with hub.state_directory in the lab file.",
             ) from error
+
+    def protect_database(self) -> None:
+        """Have the default database readable by its owner only. SQLite gives its journal the same mode."""
+        self.database.touch(mode=0o600)
+        self.database.chmod(0o600)
+
+    def in_use(self) -> bool:
+        """Whether a platform runs with this directory: it holds the lock for as long as it lives."""
+        try:
+            with self.lock.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def secret(self, name: str, length_bytes: int = 32) -> str:
         """Return the secret called `name`, made at first use and readable by its owner only."""

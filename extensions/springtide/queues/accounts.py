@@ -19,8 +19,9 @@ from springtide.queues.commands import command_environment, run_command
 
 _LAUNCHER = Path(launcher.__file__)
 _LAUNCHER_TIMEOUT_S = 70.0
-# Below this, Debian keeps system accounts.
+# Debian's policy: below are system accounts, between are nobody and numbers that services take as they need them.
 _FIRST_ORDINARY_UID = 1000
+_NOT_ORDINARY_UIDS = range(60000, 65536)
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,26 @@ class Account:
     way: Literal["same", "setuid", "sudo"]
 
 
+def is_ordinary(entry: pwd.struct_passwd) -> bool:
+    """Whether an account of this machine is a person's, rather than a service's."""
+    return entry.pw_uid >= _FIRST_ORDINARY_UID and entry.pw_uid not in _NOT_ORDINARY_UIDS
+
+
 def account_of(user: str, policy: Literal["auto", "user", "hub"]) -> Account:
     """Return the account that acts for hub user `user` under the site's `accounts` policy.
 
     Raises
     ------
     QueueError
-        If the policy asks for the user's own account and there is none, or only a system account: root's hub never
-        runs a session with more rights than an ordinary account has.
+        If the policy asks for the user's own account and there is none, or only a system account, or for root's: a
+        session never has more rights than an ordinary account.
     """
     me = pwd.getpwuid(os.geteuid())
+    if policy == "hub" and me.pw_uid == 0:
+        raise QueueError(
+            "The hub runs as root, and no session does.",
+            "Set accounts: auto in the lab file, or run the hub as an ordinary account.",
+        )
     try:
         own = pwd.getpwnam(user)
     except KeyError:
@@ -56,17 +67,22 @@ def account_of(user: str, policy: Literal["auto", "user", "hub"]) -> Account:
         )
     if own.pw_uid == me.pw_uid and own.pw_uid != 0:
         return _account(own, "same")
-    if own.pw_uid < _FIRST_ORDINARY_UID:
+    if not is_ordinary(own):
         raise QueueError(f"“{user}” is a system account of this machine; sessions run as ordinary accounts only.")
     if os.geteuid() == 0:
         return _account(own, "setuid")
-    if policy == "user" or shutil.which("sudo"):
+    if policy == "user" or (shutil.which("sudo") and _installed_launcher()):
         return _account(own, "sudo")
     return _account(me, "same")
 
 
 def _account(entry: pwd.struct_passwd, way: Literal["same", "setuid", "sudo"]) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir), way)
+
+
+def _installed_launcher() -> str | None:
+    """Return the launcher that sudoers names, None where the administrator has installed none."""
+    return shutil.which("springtide-launch", path="/opt/springtide/bin:/usr/local/bin:/usr/bin")
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,5 @@ class UserQueue:
             who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": groups}
             # The hub's own Python may lie where the user cannot read it; the launcher needs only the standard library.
             return ["/usr/bin/python3", "-I", "-c", _LAUNCHER.read_text(encoding="utf-8")], who
-        installed = shutil.which("springtide-launch", path="/opt/springtide/bin:/usr/local/bin:/usr/bin")
-        program = installed or "/usr/local/bin/springtide-launch"
+        program = _installed_launcher() or "/usr/local/bin/springtide-launch"
         return ["sudo", "-n", "-u", self.account.name, "--", program], {}
