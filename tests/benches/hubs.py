@@ -61,6 +61,10 @@ class HubApi:
             wait_until(lambda: not self._servers(user), _WITHIN_S, f"{user}'s session is gone", _LOOK_EVERY_S)
         return time.monotonic() - begun
 
+    def has_sessions(self) -> bool:
+        """Whether any user has a session, one that starts or stops included."""
+        return any(user["servers"] for user in self._call("GET", "users").json())
+
     def _is_ready(self, user: str) -> bool:
         servers = self._servers(user)
         if not servers:

@@ -157,6 +157,19 @@ def test_a_killed_hub_loses_no_session(hub: RunningHub) -> None:
     wait_until(lambda: "42" in session.run_in(kernel, "print(kept + 1)"), 60, "the kernel answers again")
 
 
+def test_a_profile_that_leaves_the_lab_file_takes_no_session_with_it(
+    hub: RunningHub, docker_engine: DockerEngine
+) -> None:
+    session = hub.start_session("alice", {"profile": "container"})
+    hub.lab_file.write_text(hub.lab_file.read_text().replace("name: container", "name: other"))
+    hub.wait_hub_restarted(hub.kill_hub())
+    wait_until(lambda: "2" in session.run_code("print(1 + 1)"), 60, "the session answers again")
+    assert hub.api("POST", "users/bob").ok
+    assert hub.api("POST", "users/bob/server", json={"profile": "container"}).status_code == 400
+    hub.stop_session("alice")
+    assert not docker_engine.client.containers.list(all=True, filters={"label": "springtide.user=alice"})
+
+
 def test_ctrl_c_and_a_second_start_find_users_homes_and_password(hub: RunningHub) -> None:
     hub.start_session("alice", {"profile": "container"}).run_code("open('kept.txt', 'w').write('yes')")
     password = hub.password

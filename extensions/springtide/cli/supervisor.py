@@ -21,13 +21,15 @@ from typing import IO, Any
 import click
 
 from springtide.errors import SpringtideError
-from springtide.hub.reach import hub_address
+from springtide.hub.culling import FRONT
+from springtide.hub.reach import bind_error, hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import Lab
 from springtide.share import share_path
 
 _HUB_UP_WITHIN_S = 90.0
 _STOP_WITHIN_S = 30.0
+_PREDECESSOR_ENDS_WITHIN_S = 5.0
 _SESSIONS_GONE_WITHIN_S = 180.0
 _CONFIGURATION_WRONG = 2
 _RESTARTS_IN_A_ROW = 5
@@ -202,8 +204,12 @@ class Supervisor:
             ("api_port", urllib.parse.urlsplit(self._hub_url()).hostname or "", hub.api_port),
             ("proxy_api_port", "127.0.0.1", hub.proxy_api_port),
         )
+        # Hub and proxy of a supervisor that was killed need a moment to end.
+        give_up_at = time.monotonic() + _PREDECESSOR_ENDS_WITHIN_S
         for key, address, port in wanted:
-            words = bind_error(address, port)
+            while (words := bind_error(address, port)) and time.monotonic() < give_up_at:
+                self._interrupted()
+                time.sleep(0.2)
             if words:
                 raise SpringtideError(
                     f"Port {port} of {address} cannot be used: {words}.",
@@ -220,6 +226,7 @@ class Supervisor:
             **os.environ,
             "SPRINGTIDE_LAB": str(self._lab_file),
             "SPRINGTIDE_STATE": str(self._state.path),
+            FRONT: self.url,
             "CONFIGPROXY_AUTH_TOKEN": self._state.secret("proxy-token"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         }

@@ -16,6 +16,7 @@ from springtide.environments.catalog import resolve
 from springtide.errors import QueueError, SpringtideError
 from springtide.hub import gallery_handlers, pages, places, progress
 from springtide.hub.context import HubContext
+from springtide.hub.culling import FRONT
 from springtide.hub.gallery import wanted_environment
 from springtide.hub.places import groups_of
 from springtide.hub.probes import container_facts, queue_facts
@@ -200,15 +201,16 @@ def _services(c: Any, lab: Lab, state: StateDirectory) -> None:
             "command": [
                 # A hub that is killed does not stop its services: this one ends with it by itself.
                 *("setpriv", "--pdeathsig", "TERM"),
-                *(sys.executable, "-m", "jupyterhub_idle_culler"),
+                *(sys.executable, "-m", "springtide.hub.culling"),
                 *(f"--timeout={timeout_s}", f"--cull-every={every_s}"),
             ],
+            "environment": {FRONT: os.environ.get(FRONT) or f"http://{lab.hub.address}:{lab.hub.port}"},
         }
     ]
     c.JupyterHub.load_roles += [
         {
             "name": "springtide-idle-culler",
-            "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+            "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers", "access:servers"],
             "services": ["springtide-idle-culler"],
         }
     ]

@@ -10,8 +10,8 @@ from springtide.environments.catalog import EnvironmentRecipe
 from springtide.errors import QueueError
 from springtide.hub.options import SessionRequest
 from springtide.hub.shared import Shared
-from springtide.lab.models import BatchSite, Lab, LocalSite
-from springtide.queues.accounts import UserQueue, account_of
+from springtide.lab.models import BatchSite, Lab, Text
+from springtide.queues.detect import find_scheduler, open_queue
 from springtide.queues.monitor import Monitor
 
 
@@ -60,9 +60,9 @@ class HubContext(Shared):
         """Virtual environments whose kernels sessions without a container can use."""
         return self.state / "environments"
 
-    def site(self, name: str) -> LocalSite | BatchSite:
-        """Return site `name` of the lab file."""
-        return self.lab.sites[name]
+    def environment(self, name: str) -> EnvironmentRecipe:
+        """Return environment `name`; for a session of one that has left the lab file, only its name is known."""
+        return self.environments.get(name) or EnvironmentRecipe(name, image=name, folder=None, label=Text(en=name))
 
     def batch_site(self, name: str) -> BatchSite:
         """Return site `name`, which is a batch queue.
@@ -77,35 +77,23 @@ class HubContext(Shared):
             raise QueueError(f"The site “{name}” is not a batch queue.")
         return site
 
-    def dialect(self, site_name: str) -> str:
-        """Return the scheduler of a batch site; "pbspro" for one that was not found, whose sessions never start."""
+    def dialect(self, site_name: str, site: BatchSite) -> str:
+        """Return the scheduler of a batch site; any, for one that was not found, whose sessions never start."""
         monitor = self.monitors.get(site_name)
-        return monitor.queue.dialect if monitor else "pbspro"
+        return monitor.queue.dialect if monitor else "pbspro" if site.kind == "batch" else site.kind
 
-    def monitor(self, site_name: str) -> Monitor:
-        """Return the one poller of a batch site.
+    async def monitor_of(self, site_name: str, site: BatchSite) -> Monitor:
+        """Return the one poller of a batch site, also of one that has left the lab file.
 
         Raises
         ------
         QueueError
-            If the site's commands were not found when the hub started.
+            If the site's commands are not on this machine.
         """
         if site_name not in self.monitors:
-            raise QueueError(
-                f"The batch commands of “{site_name}” are not on this machine.",
-                "Ask the administrator to install them.",
-            )
+            found = await find_scheduler(site)
+            self.monitors.setdefault(site_name, Monitor(open_queue(found)))
         return self.monitors[site_name]
-
-    def user_queue(self, site_name: str, user: str) -> UserQueue:
-        """Return the queue of a batch site, as `user`.
-
-        Raises
-        ------
-        QueueError
-            If the site's commands are missing, or the user has no account there.
-        """
-        return UserQueue(self.monitor(site_name).queue, account_of(user, self.batch_site(site_name).accounts))
 
     def container_requests(self) -> list[SessionRequest]:
         """Return what this hub's container sessions were given."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
 from springtide.hub.process import unreadable_python
-from springtide.hub.reach import address_to_set
+from springtide.hub.reach import address_to_set, bind_error, hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.accounts import UserQueue, account_of
@@ -74,12 +73,12 @@ def examine(lab: Lab, state: Path, *, only: str = "", user: str = "") -> list[Fi
 def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
     running = StateDirectory(state).in_use()
     hub = lab.hub
-    for what, port in (
-        ("browsers", hub.port),
-        ("the hub's API", hub.api_port),
-        ("the proxy's API", hub.proxy_api_port),
+    for what, address, port in (
+        ("browsers", hub.address, hub.port),
+        ("the hub's API", hub_address(lab), hub.api_port),
+        ("the proxy's API", "127.0.0.1", hub.proxy_api_port),
     ):
-        yield _port(what, hub.address if port == hub.port else "127.0.0.1", port, running)
+        yield _port(what, address, port, running)
     existing = next(folder for folder in (state, *state.parents) if folder.exists())
     if os.access(existing, os.W_OK):
         yield Finding("state directory", "ok", str(state))
@@ -101,15 +100,12 @@ def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
 
 def _port(what: str, address: str, port: int, running: bool) -> Finding:
     subject = f"port {port} for {what}"
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            if running:
-                return Finding(subject, "ok", "in use by Springtide, which is running")
-            return Finding(subject, "broken", str(error.strerror), "Choose another port in the lab file.")
-    return Finding(subject, "ok", "free")
+    words = bind_error(address, port)
+    if not words:
+        return Finding(subject, "ok", "free")
+    if running:
+        return Finding(subject, "ok", "in use by Springtide, which is running")
+    return Finding(subject, "broken", words, "Choose another port in the lab file.")
 
 
 # --- sites ----------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ async def queue_facts(context: HubContext, site: str) -> QueueFacts:
     """Return what the scheduler of `site` says of its cores and its waiting jobs."""
     if site not in context.monitors:
         return QueueFacts(reachable=False, found=False)
-    monitor, batch_site = context.monitor(site), context.batch_site(site)
+    monitor, batch_site = context.monitors[site], context.batch_site(site)
     capacity = await monitor.capacity()
     address = await address_to_set(context.lab, batch_site, monitor.queue, capacity)
     if address:

@@ -34,6 +34,18 @@ def own_address_towards(host: str) -> str:
         return ""
 
 
+def bind_error(address: str, port: int) -> str:
+    """Return why nothing could listen on `port` of `address` now, "" where it is free."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def hub_address(lab: Lab) -> str:
     """Return where the hub's API listens: containers cannot reach loopback, so Docker's bridge where there is one."""
     if lab.hub.api_address != "auto":

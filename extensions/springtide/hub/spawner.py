@@ -16,12 +16,14 @@ from springtide.errors import OptionsError, QueueError, SpringtideError
 from springtide.hub.batch import SESSIONS, BatchSession
 from springtide.hub.container import TUTORIALS, ContainerSession
 from springtide.hub.context import HubContext
-from springtide.hub.options import SessionRequest, as_user_options, from_user_options, validate_options
+from springtide.hub.options import SessionRequest, as_user_options, validate_options
 from springtide.hub.pages import visit
 from springtide.hub.places import groups_of
+from springtide.hub.plan import Plan
 from springtide.hub.process import ProcessSession, closed_folder, runner_of, unreadable_python
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
+from springtide.queues.accounts import UserQueue, account_of
 from springtide.share import share_path
 from springtide.texts import translator
 
@@ -39,7 +41,7 @@ class LabSpawner(Spawner):
 
     context: ClassVar[HubContext]
 
-    _request: SessionRequest | None = None
+    _plan: Plan | None = None
     _session: Session | None = None
     _language = "en"
     _spawn_future: asyncio.Future[Any] | None = None
@@ -58,7 +60,7 @@ class LabSpawner(Spawner):
 
     # --- options ------------------------------------------------------------------------------------------------
 
-    def accept(self, options: Mapping[str, object]) -> SessionRequest:
+    def accept(self, options: Mapping[str, object]) -> None:
         """Check what was asked, by form or API alike, and keep it for `start`.
 
         Raises
@@ -68,14 +70,12 @@ class LabSpawner(Spawner):
         """
         self._language = visit().language if self.handler else self._language
         try:
-            self._request = self._validated(options)
+            self._plan = Plan.of(self.context.lab, self._validated(options))
         except SpawnException:
             # JupyterHub has stored them already, and would start the next session without options with them.
             self.orm_spawner.user_options = {}
             raise
-        batch = isinstance(self.context.site(self._profile.site), BatchSite)
-        self.start_timeout = _NO_LIMIT_S if batch else _START_WITHIN_S
-        return self._request
+        self.start_timeout = _NO_LIMIT_S if isinstance(self._plan.site, BatchSite) else _START_WITHIN_S
 
     def _validated(self, options: Mapping[str, object]) -> SessionRequest:
         try:
@@ -88,24 +88,18 @@ class LabSpawner(Spawner):
         # After a refused form, a reload of the page sends its token as if it were an option.
         return as_user_options(self._validated({name: value for name, value in form.items() if name != "_xsrf"}))
 
-    @property
-    def _profile(self) -> Profile:
-        assert self._request is not None
-        return next(one for one in self.context.lab.profiles if one.name == self._request.profile)
-
     # --- what the hub calls -------------------------------------------------------------------------------------
 
     async def start(self) -> tuple[str, int]:
         """Start the session at its profile's site."""
-        assert self._request is not None, "the hub applies the options first"
+        assert self._plan is not None, "the hub applies the options first"
         self.context.told(self.user.name, self.name)
-        self._keep(self._make_session(self._request))
-        assert self._session is not None
-        self._session.api_token = self.api_token
-        self._session.cert_paths = self.cert_paths
+        session = self._take_up(self._plan)
+        session.api_token = self.api_token
+        session.cert_paths = self.cert_paths
         try:
-            self._bind(self._session)
-            ip, port = await self._start_in_turn(self._session)
+            await self._bind(session)
+            ip, port = await self._start_in_turn(session)
         except SpringtideError as error:
             raise spawn_failure_of(error, reason="site") from error
         self.ip, self.port = ip, port
@@ -120,7 +114,7 @@ class LabSpawner(Spawner):
     async def stop(self, now: bool = False) -> None:
         """Stop the session and wait until nothing of it is left."""
         if self._session is not None:
-            self._bind(self._session)
+            await self._bind(self._session)
             await self._session.stop(now=now)
 
     async def poll(self) -> int | str | None:
@@ -129,7 +123,7 @@ class LabSpawner(Spawner):
         if session is None:
             return 0
         try:
-            self._bind(session)
+            await self._bind(session)
         except QueueError as error:
             self.log.warning("Session %s cannot be asked about: %s", self._log_name, error)
             return None
@@ -157,27 +151,17 @@ class LabSpawner(Spawner):
 
     def get_state(self) -> dict[str, Any]:
         """Return what finds the session again after any crash."""
-        if self._session is None or self._request is None:
+        child = self._session.get_state() if self._session else {}
+        if not child or self._plan is None:
             return {}
-        child = self._session.get_state()
-        return (
-            {"request": as_user_options(self._request), "language": self._language, "session": child} if child else {}
-        )
+        return {"plan": self._plan.as_state(), "language": self._language, "session": child}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a session that an earlier hub started."""
-        if not state.get("request"):
-            return
-        self._language = state.get("language", "en")
-        try:
-            self._request = from_user_options(state["request"])
-            self._keep(self._make_session(self._request))
-        except (OptionsError, StopIteration, KeyError) as error:
-            # Its profile has left the lab file. What runs is still there, so say so rather than forget it.
-            self.log.error("Session %s is of a profile that is no more: %s", self._log_name, error)
-            return
-        assert self._session is not None
-        self._session.load_state(state["session"])
+        if state.get("plan"):
+            self._language = state["language"]
+            self._plan = Plan.from_state(state["plan"])
+            self._take_up(self._plan).load_state(state["session"])
 
     def clear_state(self) -> None:
         """Forget the session: it is over."""
@@ -202,7 +186,7 @@ class LabSpawner(Spawner):
     @property
     def environment_name(self) -> str:
         """The environment of the session that was last asked for; empty where none was."""
-        return self._profile.environment if self._request else ""
+        return self._plan.profile.environment if self._plan else ""
 
     @property
     def has_host_kernels(self) -> bool:
@@ -215,18 +199,19 @@ class LabSpawner(Spawner):
 
     # --- making sessions ----------------------------------------------------------------------------------------
 
-    def _keep(self, session: Session) -> None:
-        self._session = session
-        if isinstance(session, ContainerSession) and self._request is not None:
-            self.context.containers[(self.user.name, self.name)] = self._request
+    def _take_up(self, plan: Plan) -> Session:
+        """Make the session that `plan` describes this spawner's own."""
+        self._session = session = self._make_session(plan)
+        if isinstance(session, ContainerSession):
+            self.context.containers[(self.user.name, self.name)] = plan.request
+        return session
 
-    def _make_session(self, request: SessionRequest) -> Session:
-        profile = next(one for one in self.context.lab.profiles if one.name == request.profile)
-        site = self.context.site(profile.site)
+    def _make_session(self, plan: Plan) -> Session:
+        request, site = plan.request, plan.site
         if isinstance(site, BatchSite):
-            session: Session = self._batch_session(site, request)
+            session: Session = self._batch_session(site, plan)
         elif site.runtime == "docker":
-            session = self._container_session(site, profile)
+            session = self._container_session(site, plan.profile)
         else:
             session = self._process_session(site)
         session.language = self._language
@@ -248,7 +233,7 @@ class LabSpawner(Spawner):
         return child
 
     def _container_session(self, site: LocalSite, profile: Profile) -> ContainerSession:
-        recipe = self.context.environments[profile.environment]
+        recipe = self.context.environment(profile.environment)
         session: ContainerSession = self._child(
             ContainerSession,
             instance=self.context.instance,
@@ -262,12 +247,11 @@ class LabSpawner(Spawner):
         session.harden()
         return session
 
-    def _batch_session(self, site: BatchSite, request: SessionRequest) -> BatchSession:
-        profile = next(one for one in self.context.lab.profiles if one.name == request.profile)
+    def _batch_session(self, site: BatchSite, plan: Plan) -> BatchSession:
         session: BatchSession = self._child(
-            SESSIONS[self.context.dialect(profile.site)],
+            SESSIONS[self.context.dialect(plan.profile.site, site)],
             site=site,
-            resources=request,
+            resources=plan.request,
             python=site.python or sys.executable,
         )
         if site.api_address:
@@ -296,11 +280,13 @@ class LabSpawner(Spawner):
         readable = {} if closed_folder(settings) else {"JUPYTER_CONFIG_PATH": str(settings)}
         return {"JUPYTER_PATH": kernels, **readable}
 
-    def _bind(self, session: Session) -> None:
+    async def _bind(self, session: Session) -> None:
         """Give a batch session its queue, as late as it is needed: without commands or account it is only unknown."""
         if isinstance(session, BatchSession) and session.user_queue is None:
-            session.monitor = self.context.monitor(self._profile.site)
-            session.user_queue = self.context.user_queue(self._profile.site, self.user.name)
+            assert self._plan is not None
+            monitor = await self.context.monitor_of(self._plan.profile.site, session.site)
+            session.user_queue = UserQueue(monitor.queue, account_of(self.user.name, session.site.accounts))
+            session.monitor = monitor
 
     async def _wait_on(self, session: BatchSession) -> int | None:
         """Go on waiting for a job that was in the queue when the last hub ended, as if this one had submitted it."""
