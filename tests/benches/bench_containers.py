@@ -54,9 +54,7 @@ class _Side:
         self.stops_s.append(self.api.stop(_USER))
 
 
-def bench_containers(
-    nothing_left: LeakCheck, docker_engine: DockerEngine, start_hub: StartHub, tmp_path: Path
-) -> None:
+def bench_containers(nothing_left: LeakCheck, docker_engine: DockerEngine, start_hub: StartHub, tmp_path: Path) -> None:
     report = Report("containers")
     image = shipped()["base"]
     build(image, print)

@@ -30,7 +30,10 @@ def bench_startup(nothing_left: LeakCheck, tmp_path: Path) -> None:
             ("seconds, median (min–max)", f"`springtide up`, n = {len(starts['ours'])}", "`jupyterhub`", "ratio"),
             [
                 (title, spread(samples["ours"]), spread(samples["plain"]), ratio(samples["ours"], samples["plain"]))
-                for title, samples in (("from the command to the first answer", starts), ("Ctrl-C until all is gone", stops))
+                for title, samples in (
+                    ("from the command to the first answer", starts),
+                    ("Ctrl-C until all is gone", stops),
+                )
             ],
         )
     )

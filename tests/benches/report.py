@@ -28,9 +28,7 @@ def repetitions(full: int, quick: int = 1) -> int:
 
 def spread(samples: Sequence[float], digits: int = 2) -> str:
     """Return ``median (min–max)``."""
-    low, middle, high = (
-        f"{value:.{digits}f}" for value in (min(samples), statistics.median(samples), max(samples))
-    )
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(samples), statistics.median(samples), max(samples)))
     return f"{middle} ({low}–{high})"
 
 
@@ -79,7 +77,7 @@ class Report:
     def _circumstances(self) -> str:
         minutes = (datetime.datetime.now().astimezone() - self._begun).total_seconds() / 60
         return (
-            f"`make bench ARGS=\"-k {self.name}\"` · {self._begun:%Y-%m-%d %H:%M %Z}, {minutes:.1f} min · "
+            f'`make bench ARGS="-k {self.name}"` · {self._begun:%Y-%m-%d %H:%M %Z}, {minutes:.1f} min · '
             f"Springtide {springtide.__version__} · {machine()} · load before: {self._load:.1f}"
         )
 

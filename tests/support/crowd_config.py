@@ -35,7 +35,10 @@ class StubSession(ProcessSession):
         self._runs = False
 
 
-class StubSpawner(c.JupyterHub.spawner_class):  # type: ignore[misc]  # the class is made by `configure`
+LabSpawner: Any = c.JupyterHub.spawner_class
+
+
+class StubSpawner(LabSpawner):
     """Makes such sessions."""
 
     def _process_session(self, site: Any) -> StubSession:

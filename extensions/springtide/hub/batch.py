@@ -139,7 +139,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         said = ""
         while True:
             percent, message = self._progress()
-            if message != said:
+            if message and message != said:
                 yield {"progress": percent, "message": message}
                 said = message
             await asyncio.sleep(1)
@@ -336,7 +336,8 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         if sight.job is None and not log:
             return spawn_failure(words("batch.vanished", job=self.job_id), reason="vanished")
         shown = words("batch.status_unknown") if status is None else status
-        reason = sight.job.reason if sight.job else ""
+        # The scheduler's words name times and nodes; the program's own last lines say more, where there are any.
+        reason = sight.job.reason if sight.job and not log else ""
         key = "batch.died" if log else "batch.died_silently"
         return spawn_failure(words(key, job=self.job_id, status=shown, reason=reason), reason="died", log=log)
 
@@ -369,6 +370,8 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             return 5, words("batch.submitting")
         if sight.outage:
             return 20, words("batch.outage", duration=describe_duration(sight.age_s), words=sight.outage)
+        if sight.ended:
+            return 60, ""  # why it ended is said with the failure
         node = self._node(sight)
         if node:
             return 60, words("batch.running", job=self.job_id, node=node)
@@ -380,7 +383,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         if sight.job is not None and sight.job.state is JobState.HELD:
             return words("batch.held", job=self.job_id, reason=reason)
         text = words("batch.waiting", job=self.job_id, since=words("batch.since", duration=self._waited()))
-        return f"{text} {words('batch.because', reason=reason)}" if reason and is_waiting(sight) else text
+        return f"{text} {reason}" if reason and is_waiting(sight) else text
 
     def _waited(self) -> str:
         """Return how long the user has waited, rounded so that the page does not change every second."""

@@ -14,7 +14,7 @@ _REASONS = tuple(
     (re.compile(pattern, re.IGNORECASE), key)
     for pattern, key in (
         (r"can never run", "never_runs"),
-        (r"insufficient amount of .*ncpus|^resources$|not enough .*(cpu|core)s", "cores_taken"),
+        (r"insufficient amount of .*ncpus|^resources$|not enough .*(cpu|core|node|proc)s", "cores_taken"),
         (r"insufficient amount of .*mem", "memory_taken"),
         (r"insufficient amount of", "resources_taken"),
         (r"would conflict with top job|^priority$", "others_first"),
