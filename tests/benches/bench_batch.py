@@ -36,9 +36,10 @@ inside the job is not counted."""
 _LOAD_NOTE = """\
 Counted by wrappers around the scheduler's commands, over {waiting} s with all cores of the cluster taken, and over
 {running} s for the running session. The single sessions of both sides wait and run at the same time, the {many}
-waiting ones one side after the other. Ours is one command for all sessions together, every 3 s while somebody waits
-and every 10 s else; plain is one for each session, every half second (and what the command itself takes) while it
-waits and every 30 s once it runs. So with one or two running sessions and none waiting, ours asks more often."""
+waiting ones one side after the other. Ours is one command for all sessions together: every 3 s during the first two
+minutes of a wait, as here, and as long as its page is open, else at most every 10 s. Plain is one for each session:
+every half second (and what the command itself takes) while it waits, every 30 s once it runs. So with one or two
+running sessions and none waiting, ours asks more often."""
 
 
 @dataclass

@@ -23,7 +23,8 @@ hub, new database (SQLite) and nobody known. In all rounds every one of them got
 lab file, with our pages, options and spawner; only the session itself is played: it is ready after 1 s, and one tiny
 server answers for all. Hub, proxy, that server and the {users} clients share the machine's cores. The hub is a single
 process that gives each of its visitors a little of its time in turn: that is why all are ready at nearly the same
-moment, and the median is hardly below the maximum."""
+moment, and the median is hardly below the maximum. Behind the stock proxy they also wait for each other there: it does
+ten requests at a time, and the stream of a start's events takes one of these places until the session is ready."""
 
 
 @dataclass(frozen=True)

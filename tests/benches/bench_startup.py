@@ -11,6 +11,10 @@ from tests.e2e.labs import process_lab
 from tests.support.hub import SPRINGTIDE, RunningHub
 from tests.support.leaks import LeakCheck
 
+_NOTE = """\
+A new state directory each time, the lab file with one site of processes, no image to build (`--no-build`). The first
+answer is that of the hub's API through the proxy. Ours reads and checks the lab file, looks for the places it names,
+and starts proxy, hub and idle culler; `jupyterhub` starts itself and configurable-http-proxy 0.4.0."""
 _COMMAND = (SPRINGTIDE, "up", "--no-build")
 
 
@@ -37,6 +41,7 @@ def bench_startup(nothing_left: LeakCheck, tmp_path: Path) -> None:
             ],
         )
     )
+    report.add(_NOTE)
     report.publish()
 
 

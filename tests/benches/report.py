@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import statistics
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import springtide
 BENCHMARKS = Path(__file__).parents[2] / "BENCHMARKS.md"
 QUICK = os.environ.get("SPRINGTIDE_BENCH") == "quick"
 _GIB = 2**30
+_WIDTH = 118
 
 
 def repetitions(full: int, quick: int = 1) -> int:
@@ -65,7 +67,8 @@ class Report:
         self._parts: list[str] = []
 
     def add(self, part: Table | str) -> None:
-        self._parts.append(str(part))
+        """Add a table, or a paragraph."""
+        self._parts.append(textwrap.fill(part, _WIDTH) if isinstance(part, str) else str(part))
 
     def publish(self) -> None:
         """Print the section, and replace the one in BENCHMARKS.md unless this is only a trial."""

@@ -55,6 +55,12 @@ def hub(
             volume.remove()
 
 
+def of(hub: RunningHub, user: str) -> dict[str, str | bool | list[str]]:
+    """Return the filter for this hub's containers and networks of `user`: the engine may serve others too."""
+    instance = (hub.state / "run" / "instance").read_text().strip()
+    return {"label": [f"springtide.user={user}", f"springtide.instance={instance}"]}
+
+
 def ask(session: SessionClient, expression: str) -> object:
     return json.loads(session.run_code(f"{PROBE}\nprint(json.dumps({expression}))"))
 
@@ -80,7 +86,7 @@ def test_a_session_is_held_in_its_place(hub: RunningHub, docker_engine: DockerEn
         "tutorials": [True, False],
         "docker": False,
     }
-    (container,) = docker_engine.client.containers.list(filters={"label": "springtide.user=alice"})
+    (container,) = docker_engine.client.containers.list(filters=of(hub, "alice"))
     limits = container.attrs["HostConfig"]
     assert (limits["Memory"], limits["MemorySwap"]) == (2**29, 2**29)
     assert limits["CpuQuota"] == 100_000
@@ -89,7 +95,7 @@ def test_a_session_is_held_in_its_place(hub: RunningHub, docker_engine: DockerEn
 
 def test_no_session_reaches_anothers_port(hub: RunningHub, docker_engine: DockerEngine) -> None:
     hub.start_session("bob", {"profile": "container"})
-    (bob,) = docker_engine.client.containers.list(filters={"label": "springtide.user=bob"})
+    (bob,) = docker_engine.client.containers.list(filters=of(hub, "bob"))
     (network,) = bob.attrs["NetworkSettings"]["Networks"].values()
     alice = hub.start_session("alice", {"profile": "container"})
     reached = ask(
@@ -113,7 +119,7 @@ def test_two_sessions_of_one_user_share_a_network_and_leave_none(hub: RunningHub
     hub.start_session("alice", {"profile": "container"}, name="second")
 
     def networks() -> int:
-        return len(docker_engine.client.networks.list(filters={"label": "springtide.user=alice"}))
+        return len(docker_engine.client.networks.list(filters=of(hub, "alice")))
 
     assert networks() == 1
     hub.stop_session("alice")
@@ -142,11 +148,11 @@ def test_a_kernel_killed_for_memory_is_explained(hub: RunningHub) -> None:
 
 def test_a_killed_container_is_noticed_and_explained(hub: RunningHub, docker_engine: DockerEngine) -> None:
     hub.start_session("alice", {"profile": "container"})
-    (container,) = docker_engine.client.containers.list(filters={"label": "springtide.user=alice"})
+    (container,) = docker_engine.client.containers.list(filters=of(hub, "alice"))
     container.kill()
     with hub.login("alice") as visitor:
-        wait_until(lambda: "ended because it used more" in visitor.get("/hub/home").text, 40, "the home page says why")
-    assert not docker_engine.client.containers.list(all=True, filters={"label": "springtide.user=alice"})
+        wait_until(lambda: "was killed from outside" in visitor.get("/hub/home").text, 40, "the home page says why")
+    assert not docker_engine.client.containers.list(all=True, filters=of(hub, "alice"))
 
 
 def test_a_killed_hub_loses_no_session(hub: RunningHub) -> None:
@@ -155,6 +161,21 @@ def test_a_killed_hub_loses_no_session(hub: RunningHub) -> None:
     session.run_in(kernel, "kept = 41")
     hub.wait_hub_restarted(hub.kill_hub())
     wait_until(lambda: "42" in session.run_in(kernel, "print(kept + 1)"), 60, "the kernel answers again")
+
+
+def test_a_container_that_no_session_explains_is_swept_away(hub: RunningHub, docker_engine: DockerEngine) -> None:
+    session = hub.start_session("alice", {"profile": "container"})
+    (container,) = docker_engine.client.containers.list(filters=of(hub, "alice"))
+    labels = {**container.labels, "springtide.user": "bob"}
+    stray = docker_engine.client.containers.create(container.attrs["Image"], ["sleep", "600"], labels=labels)
+    stray.start()
+    hub.wait_hub_restarted(hub.kill_hub())
+    wait_until(
+        lambda: not docker_engine.client.containers.list(all=True, filters={"id": stray.id or ""}),
+        60,
+        "the stray is gone",
+    )
+    assert "2" in session.run_code("print(1 + 1)")
 
 
 def test_a_profile_that_leaves_the_lab_file_takes_no_session_with_it(
@@ -167,7 +188,7 @@ def test_a_profile_that_leaves_the_lab_file_takes_no_session_with_it(
     assert hub.api("POST", "users/bob").ok
     assert hub.api("POST", "users/bob/server", json={"profile": "container"}).status_code == 400
     hub.stop_session("alice")
-    assert not docker_engine.client.containers.list(all=True, filters={"label": "springtide.user=alice"})
+    assert not docker_engine.client.containers.list(all=True, filters=of(hub, "alice"))
 
 
 def test_ctrl_c_and_a_second_start_find_users_homes_and_password(hub: RunningHub) -> None:

@@ -58,7 +58,7 @@ def test_a_killed_hub_loses_neither_a_session_nor_a_place_in_the_queue(
     session = hub.start_session(alice.name, {"profile": "batch"})
     kernel = session.start_kernel()
     session.run_in(kernel, "kept = 41")
-    fill = ["qsub", "-l", "select=1:ncpus=3", "-l", "walltime=00:10:00", "--", "/bin/sleep", "600"]
+    fill = ["qsub", "-f", "-l", "select=1:ncpus=3", "-l", "walltime=00:10:00", "--", "/bin/sleep", "600"]
     blockers = [openpbs.run(fill, alice).stdout.strip() for _ in range(2)]
     hub.api("POST", f"users/{bob.name}/server", bob.name, json={"profile": "batch", "cpus": 4}).raise_for_status()
     wait_until(lambda: live_jobs(openpbs, bob.name), 30, "bob's session is in the queue")

@@ -39,7 +39,7 @@ class Script(Queue):
 
 
 def job(state: JobState = JobState.RUNNING, exit_status: int | None = None) -> dict[str, JobInfo]:
-    return {"1": JobInfo("1", "st-1", state, exit_status=exit_status)}
+    return {"1": JobInfo("1", state, name="st-1", owner="alice", exit_status=exit_status)}
 
 
 async def test_two_hundred_watchers_cost_one_command() -> None:
@@ -92,9 +92,20 @@ async def test_an_end_that_was_seen_is_remembered_when_the_scheduler_forgets_it(
     assert sight.job.exit_status == 7
 
 
-async def test_a_job_is_found_by_its_name() -> None:
-    monitor = Monitor(Script(job()), interval_s=60)
-    found = await monitor.find("st-1")
+async def test_a_job_is_found_by_its_name_and_owner() -> None:
+    queue = Script(job())
+    found = await queue.find("st-1", "alice")
     assert found is not None
     assert found.id == "1"
-    assert await monitor.find("st-2") is None
+    assert await queue.find("st-2", "alice") is None
+    assert await queue.find("st-1", "mallory") is None
+
+
+async def test_an_answer_that_cannot_be_read_is_an_outage() -> None:
+    class Garbled(Script):
+        async def live_jobs(self) -> dict[str, JobInfo]:
+            raise ValueError("no number")
+
+    sight = await Monitor(Garbled({}), interval_s=0).look("1")
+    assert not sight.ended
+    assert "cannot be read" in sight.outage

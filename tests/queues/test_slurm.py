@@ -8,6 +8,7 @@ import pytest
 
 from springtide.errors import QueueUnreachable, SubmitRefused
 from springtide.lab.models import BatchSite
+from springtide.queues import slurm as slurm_dialect
 from springtide.queues.accounts import UserQueue, account_of
 from springtide.queues.base import JobRequest, JobState, Queue, new_job_token
 from springtide.queues.detect import dialect_of, find_scheduler, open_queue
@@ -17,15 +18,19 @@ from tests.support.accounts import TwoUsers
 from tests.support.slurm import Slurm
 
 
-def test_a_job_name_with_the_separator_does_not_shift_the_fields() -> None:
-    (job,) = parse_jobs("12|PENDING|marie|batch|4|n/a|Resources|a|b\n")
-    assert (job.name, job.state, job.reason, job.nodes) == ("a|b", JobState.QUEUED, "Resources", ())
+def test_a_waiting_job_has_its_reason_and_no_node() -> None:
+    (job,) = parse_jobs("12|PENDING|marie|batch|4|n/a|Resources\n")
+    assert (job.owner, job.state, job.reason, job.nodes) == ("marie", JobState.QUEUED, "Resources", ())
 
 
 def test_a_held_job_is_held_and_an_unknown_state_is_an_end() -> None:
-    held, ended = parse_jobs("1|PENDING|m|b|1|n/a|JobHeldUser|x\n2|OUT_OF_MEMORY|m|b|1|n1|OutOfMemory|y\n")
+    held, ended = parse_jobs("1|PENDING|m|b|1|n/a|JobHeldUser\n2|OUT_OF_MEMORY|m|b|1|n1|OutOfMemory\n")
     assert held.state is JobState.HELD
     assert (ended.state, ended.reason) == (JobState.FINISHED, "OUT_OF_MEMORY (OutOfMemory)")
+
+
+def test_the_bulk_question_leaves_out_what_a_user_may_fill_with_line_breaks() -> None:
+    assert "%j" not in slurm_dialect._JOB_FORMAT
 
 
 @pytest.fixture
@@ -59,6 +64,18 @@ async def test_a_job_runs_as_the_user_and_its_exit_status_is_known(alice: UserQu
     assert await alice.log_tail(token) == [alice.account.name]
     await alice.remove_log(token)
     assert await alice.log_tail(token) == []
+
+
+async def test_a_job_is_found_by_its_name_for_its_owner_only(
+    alice: UserQueue, queue: Queue, two_users: TwoUsers
+) -> None:
+    token = new_job_token()
+    job_id = await alice.submit(queue.script(JobRequest("sleep 100", token, memory_bytes=2**26)))
+    found = await alice.find(token)
+    assert found is not None
+    assert found.id == job_id
+    assert await UserQueue(queue, account_of(two_users.bob.name, "user")).find(token) is None
+    await alice.cancel(job_id)
 
 
 async def test_a_cancelled_job_ends_and_cancelling_again_is_no_error(alice: UserQueue) -> None:

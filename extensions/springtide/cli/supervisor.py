@@ -20,9 +20,10 @@ from typing import IO, Any
 
 import click
 
+from springtide.cli.listening import listens
 from springtide.errors import SpringtideError
 from springtide.hub.culling import FRONT
-from springtide.hub.reach import bind_error, hub_address
+from springtide.hub.reach import HUB_ADDRESS, bind_error, hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import Lab
 from springtide.share import share_path
@@ -227,6 +228,7 @@ class Supervisor:
             "SPRINGTIDE_LAB": str(self._lab_file),
             "SPRINGTIDE_STATE": str(self._state.path),
             FRONT: self.url,
+            HUB_ADDRESS: urllib.parse.urlsplit(self._hub_url()).hostname or "",
             "CONFIGPROXY_AUTH_TOKEN": self._state.secret("proxy-token"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         }
@@ -242,14 +244,17 @@ class Supervisor:
 
     def _hub_answers(self) -> bool:
         try:
-            # Not "/", which any hub answers: another platform may have come upon the same port.
-            self._ask("GET", "/info")
+            self._ask("GET", "/")
         except OSError:
             return False
         return True
 
     def _ask(self, method: str, path: str) -> Any:
-        headers = {"Authorization": f"token {self._state.secret('admin-token')}"}
+        # While the hub is away, anybody on the machine may take its port: the token is for our own hub alone.
+        hub = self._processes.get("hub")
+        if hub is None or not listens(hub.pid, self._lab.hub.api_port):
+            raise ConnectionRefusedError("the hub does not listen")
+        headers = {"Authorization": f"token {self._state.secret('keeper-token')}"}
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(
             urllib.request.Request(f"{self._hub_url()}/hub/api{path}", method=method, headers=headers), timeout=10

@@ -83,7 +83,7 @@ def missing_images(lab: Lab, findings: list[Finding]) -> list[EnvironmentRecipe]
         client.close()
 
 
-def build_image(recipe: EnvironmentRecipe, state: StateDirectory, say: Say) -> None:
+def build_image(recipe: EnvironmentRecipe, state: StateDirectory, say: Say) -> bool:
     """Build a missing image with progress; one that cannot be built leaves its profiles unavailable, not the hub."""
     say(f"\nThe image {recipe.image} is missing and is built now (once; a few minutes).")
     try:
@@ -91,6 +91,8 @@ def build_image(recipe: EnvironmentRecipe, state: StateDirectory, say: Say) -> N
             build(recipe, lambda line: say(f"    {line}"))
     except EnvironmentsError as error:
         say(f"  ✗ {error}")
+        return False
+    return True
 
 
 def _build_the_rest(
@@ -103,8 +105,8 @@ def _build_the_rest(
 
     try:
         for recipe in missing:
-            build_image(recipe, state, note)
-            click.echo(f"The image {recipe.image} is ready.")
+            built = build_image(recipe, state, note)
+            click.echo(f"The image {recipe.image} " + ("is ready." if built else f"was not built: see {log.name}"))
         if not no_build and _runs_on_host(lab, findings):
             _prepare_host_environments(lab, state, note)
     except SpringtideError as error:

@@ -40,6 +40,7 @@ _STOP_WITHIN_S = 60.0
 # How often the scheduler is asked while somebody waits in front of the page; once the port is known, the node is next.
 _WATCH_EVERY_S = 3.0
 _LOCATE_EVERY_S = 0.3
+_WATCHED_FOR_S = 120.0
 
 
 class BatchSession(batchspawner.BatchSpawnerBase):
@@ -62,6 +63,8 @@ class BatchSession(batchspawner.BatchSpawnerBase):
     _outage = ""
     _running_since: float | None = None
     _submitted_at = 0.0
+    _waits_since = _watched_at = float("-inf")
+    _stop_wanted = False
     _last_words = ""
 
     # --- what the hub calls -------------------------------------------------------------------------------------
@@ -86,10 +89,9 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         SpawnException
             If the job ends first, or stays silent for too long.
         """
-        reported = False
+        self._waits_since = time.monotonic()
         while True:
-            within_s = _LOCATE_EVERY_S if reported else _WATCH_EVERY_S
-            self._sight = sight = await self.monitor.look(self.job_id, within_s=within_s)
+            self._sight = sight = await self.monitor.look(self.job_id, within_s=self._patience_s())
             if sight.ended:
                 raise await self._death(sight)
             node = self._node(sight)
@@ -99,12 +101,16 @@ class BatchSession(batchspawner.BatchSpawnerBase):
                 return self.ip, self.port
             if node:
                 await self._check_silence(node)
-            reported = await self._port_comes()
+            await self._port_comes()
 
     async def poll(self) -> int | None:
         """Return None while the job lives or nothing is known of it, else its exit status."""
         if self._submission is not None and not self._submission.done():
             return None
+        if self._stop_wanted:
+            # The hub ended while it was stopping this session, most likely in an outage: the wish still stands.
+            await self.stop()
+            return 0
         try:
             if not self.job_id and not await self._find_job():
                 return 0
@@ -116,6 +122,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         status = await self._exit_status(sight)
         self._last_words = self._ended_words(status, sight)
         self.monitor.forget(self.job_id)
+        await self._remove_log()
         return 1 if status is None else status
 
     async def stop(self, now: bool = False) -> None:
@@ -123,6 +130,8 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         await self._settle_submission()
         if not await self._persist(self._find_job):
             return
+        self._stop_wanted = True
+        self.keep_state()
         await self._persist(lambda: self.user_queue.cancel(self.job_id))
         give_up_at = time.monotonic() + (0.0 if now else _STOP_WITHIN_S)
         while time.monotonic() < give_up_at:
@@ -131,6 +140,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             await asyncio.sleep(0.5)
         else:
             self.log.warning("Job %s was cancelled, but the scheduler still shows it", self.job_id)
+        self._stop_wanted = False
         self.monitor.forget(self.job_id)
         await self._remove_log()
 
@@ -138,6 +148,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         """Say where the job is, each time that changes."""
         said = ""
         while True:
+            self._watched_at = time.monotonic()
             percent, message = self._progress()
             if message and message != said:
                 yield {"progress": percent, "message": message}
@@ -155,6 +166,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             "port": self.port,
             "ip": self.ip,
             "submitted_at": self._submitted_at,
+            "stop_wanted": self._stop_wanted,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -165,6 +177,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         self.port = state.get("port", 0)
         self.ip = state.get("ip", "") or "0.0.0.0"
         self._submitted_at = state.get("submitted_at", 0.0)
+        self._stop_wanted = state.get("stop_wanted", False)
 
     def clear_state(self) -> None:
         """Forget the job."""
@@ -282,7 +295,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         """Whether there is a job of this session; one whose id was never stored is found by its name."""
         if self.job_id or not self.job_token:
             return bool(self.job_id)
-        found = await self.monitor.find(self.job_token)
+        found = await self.user_queue.find(self.job_token)
         self.job_id = found.id if found else ""
         return bool(found)
 
@@ -305,14 +318,21 @@ class BatchSession(batchspawner.BatchSpawnerBase):
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
-    async def _port_comes(self) -> bool:
-        """Wait up to a second for the port, so that a session is not slower than it must be."""
+    def _patience_s(self) -> float | None:
+        """Return how old an answer may be: the monitor's own interval unless somebody watches or the job just began."""
+        if self._sight is not None and self._sight.outage:
+            return None
+        if self.port and not self.located:
+            return _LOCATE_EVERY_S
+        recently = time.monotonic() - _WATCHED_FOR_S
+        return _WATCH_EVERY_S if max(self._watched_at, self._waits_since) > recently else None
+
+    async def _port_comes(self) -> None:
+        """Wait a second, or until the port is reported: a session should not be slower than it must be."""
         for _ in range(10):
-            if self.port:
-                await asyncio.sleep(0.05)
-                return True
             await asyncio.sleep(0.1)
-        return False
+            if self.port:
+                return
 
     async def _check_silence(self, node: str) -> None:
         self._running_since = self._running_since or time.monotonic()

@@ -14,7 +14,7 @@ from jupyterhub.apihandlers import default_handlers
 
 from springtide.environments.catalog import resolve
 from springtide.errors import QueueError, SpringtideError
-from springtide.hub import gallery_handlers, pages, places, progress
+from springtide.hub import gallery_handlers, pages, places, progress, sweep
 from springtide.hub.context import HubContext
 from springtide.hub.culling import FRONT
 from springtide.hub.gallery import wanted_environment
@@ -32,7 +32,13 @@ from springtide.queues.monitor import Monitor
 from springtide.share import share_path
 
 KEEPER = "springtide-keeper"
+"""The supervisor, by its token: it stops sessions, and restores the proxy's routes."""
+ADMINISTRATOR = "springtide-admin"
+"""Whoever may read the state directory's ``run/admin-token``: for the administrator's own scripts."""
+_ADMINISTRATOR_SCOPES = ["admin:users", "admin:servers", "tokens", "list:users", "read:hub", "access:servers", "proxy"]
 _CULL_EVERY_PART = 10
+# A user's network has room for thirteen containers.
+_SESSIONS_BESIDE_THE_MAIN_ONE = 11
 # Anchored at the end: JupyterHub looks for a match at the beginning of the name only.
 _USER_NAMES = r"[a-z0-9][a-z0-9._@-]{0,63}\Z"
 
@@ -57,6 +63,7 @@ def configure(c: Any) -> None:
     _services(c, lab, state)
     _authentication(c, lab, state)
     _logging(c)
+    sweep.schedule(context)
 
 
 def lab_file() -> Path:
@@ -97,20 +104,21 @@ async def _find_queues(lab: Lab) -> dict[str, Monitor]:
 
 def _in_thread(work: Coroutine[Any, Any, dict[str, Monitor]]) -> dict[str, Monitor]:
     """Return what `work` returns; JupyterHub reads its configuration inside a running event loop."""
-    results: list[dict[str, Monitor] | SpringtideError] = []
+    results: list[dict[str, Monitor] | Exception] = []
 
     def run() -> None:
         try:
             results.append(asyncio.run(work))
-        except SpringtideError as error:
+        except Exception as error:  # raised again below, in the thread that can say it
             results.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    if isinstance(results[0], SpringtideError):
-        raise results[0]
-    return results[0]
+    (result,) = results
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _addresses(c: Any, lab: Lab, state: StateDirectory) -> None:
@@ -134,6 +142,9 @@ def _sessions(c: Any, lab: Lab, context: HubContext, state: StateDirectory) -> N
     c.JupyterHub.allow_named_servers = True
     # Starts are held back by the spawner itself, where a place in a queue does not count as a start.
     c.JupyterHub.concurrent_spawn_limit = 0
+    c.JupyterHub.named_server_limit_per_user = _SESSIONS_BESIDE_THE_MAIN_ONE
+    # The hub serves at once; sessions it finds running, and places in queues, are checked meanwhile.
+    c.JupyterHub.init_spawners_timeout = 1
     live = places.Places(
         lab,
         lambda: container_facts(context, state.run),
@@ -183,13 +194,13 @@ def _add_handlers(handlers: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _services(c: Any, lab: Lab, state: StateDirectory) -> None:
-    c.JupyterHub.services = [{"name": KEEPER, "api_token": state.secret("admin-token")}]
+    c.JupyterHub.services = [
+        {"name": KEEPER, "api_token": state.secret("keeper-token")},
+        {"name": ADMINISTRATOR, "api_token": state.secret("admin-token")},
+    ]
     c.JupyterHub.load_roles = [
-        {
-            "name": KEEPER,
-            "scopes": ["admin:users", "admin:servers", "tokens", "list:users", "read:hub", "access:servers", "proxy"],
-            "services": [KEEPER],
-        }
+        {"name": KEEPER, "scopes": ["list:users", "read:servers", "delete:servers", "proxy"], "services": [KEEPER]},
+        {"name": ADMINISTRATOR, "scopes": _ADMINISTRATOR_SCOPES, "services": [ADMINISTRATOR]},
     ]
     if lab.hub.idle_timeout == "never":
         return

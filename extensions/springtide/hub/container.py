@@ -6,11 +6,13 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import docker.errors
 import docker.types
 from dockerspawner import DockerSpawner
+from traitlets import Any as AnyTrait
 from traitlets import Integer, Unicode
 
 from springtide.hub.words import spawn_failure
@@ -26,8 +28,10 @@ _USER_NETWORK_PREFIX = 28
 _NETWORK_ATTEMPTS = 20
 _KILLED = 137
 _EVENTS_LOOKED_BACK_S = 30
+_RETRY_PAUSE_S = 5.0
 INSTANCE_LABEL = "springtide.instance"
 USER_LABEL = "springtide.user"
+SERVER_LABEL = "springtide.server"
 
 
 class ContainerSession(DockerSpawner):
@@ -43,16 +47,18 @@ class ContainerSession(DockerSpawner):
     pull_policy = "never"
     remove = True
     use_internal_ip = True
+    network_lock = AnyTrait(help="Held while the user's network must not go.")
+    keep_state: Callable[[], None]
     tell: Callable[[str], None]
     _last_words = ""
     _events_read_until = 0
+    _out_of_memory_seen = False
 
     def harden(self) -> None:
         """Set everything that keeps a session in its place. Called before `start`."""
-        self.prefix = f"springtide-{self.instance}"
         self.network_name = f"springtide-{self.instance}-{self.escaped_name}"
         self.volumes = {f"springtide-{self.instance}-home-{self.escaped_name}": HOME}
-        labels = {INSTANCE_LABEL: self.instance, USER_LABEL: self.user.name}
+        labels = {INSTANCE_LABEL: self.instance, USER_LABEL: self.user.name, SERVER_LABEL: self.name}
         self.environment["SPRINGTIDE_OUT_OF_MEMORY"] = self._out_of_memory_words()
         self.extra_create_kwargs = {"user": _USER, "labels": labels}
         self.extra_host_config = {
@@ -70,10 +76,13 @@ class ContainerSession(DockerSpawner):
     async def start(self) -> tuple[str, int]:
         """Start the container in its user's own network."""
         self.harden()
-        self._last_words = ""
+        self._last_words, self._out_of_memory_seen = "", False
+        # The container's name is known before there is one: a hub killed during the start finds it again by that.
+        self.keep_state()
         try:
-            await self._ensure_network()
-            address = await super().start()
+            async with self.network_lock:
+                await self._ensure_network()
+                address = await super().start()
         except BaseException as failure:
             # The hub stops a session only if it finds its container, so nothing else would put the network away.
             await self._remove_network()
@@ -94,6 +103,9 @@ class ContainerSession(DockerSpawner):
         """Return None while the container runs; else how it ended, in words, the container then being removed."""
         try:
             container = await self.get_object()
+            if container and container["State"]["Running"]:
+                await self._notice_killed_programs()
+                return None
         except (docker.errors.DockerException, OSError) as error:
             # The engine may be restarting, and its containers with it or not: nothing is known, so nothing is lost.
             self.log.warning("The Docker Engine cannot be asked about %s: %s", self.object_name, error)
@@ -102,8 +114,7 @@ class ContainerSession(DockerSpawner):
             await self._remove_network()
             return self._last_words or 0
         state = container["State"]
-        if state["Running"] or state["Status"] in ("created", "restarting"):
-            await self._notice_killed_programs()
+        if state["Status"] in ("created", "restarting"):
             return None
         self._last_words = self._explain(state)
         self.log.warning("Session %s ended: %s", self._log_name, self._last_words)
@@ -115,13 +126,37 @@ class ContainerSession(DockerSpawner):
         """Why the session ended by itself, for its user; empty where she stopped it."""
         return self._last_words
 
-    async def stop(self, now: bool = False) -> None:
-        """Stop and remove the container, and the user's network with her last session."""
+    async def get_object(self) -> dict[str, Any] | None:
+        """Return what the engine says of the container, None where it says that there is none.
+
+        Any other answer is no answer: DockerSpawner would take an engine's internal error for "gone".
+        """
         try:
-            await super().stop(now=now)
+            found: dict[str, Any] = await self.docker("inspect_container", self.object_name)
         except docker.errors.NotFound:
             self.object_id = ""
+            return None
+        self.object_id = found["Id"]
+        return found
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop and remove the container, and the user's network with her last session; wait for an absent engine."""
+        while True:
+            try:
+                await super().stop(now=now)
+            except docker.errors.NotFound:
+                self.object_id = ""
+            except (docker.errors.DockerException, OSError) as error:
+                # JupyterHub forgets a session whose stop fails, container and all.
+                self.log.warning("Session %s cannot be stopped yet: %s", self._log_name, error)
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                continue
+            break
         await self._remove_network()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the container's name, also before there is a container."""
+        return {**super().get_state(), "object_name": self.object_name}
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say what is being waited for."""
@@ -142,6 +177,7 @@ class ContainerSession(DockerSpawner):
         since, self._events_read_until = self._events_read_until or now - _EVENTS_LOOKED_BACK_S, now
         killed = await asyncio.wrap_future(self.executor.submit(self._out_of_memory_events, since, now))
         if killed:
+            self._out_of_memory_seen = True
             self.tell(self._out_of_memory_words())
 
     def _out_of_memory_words(self) -> str:
@@ -154,14 +190,15 @@ class ContainerSession(DockerSpawner):
 
     def _explain(self, state: dict[str, Any]) -> str:
         words = translator(self.language)
-        if state.get("OOMKilled") or (state["ExitCode"] == _KILLED and not state.get("Error")):
+        if state.get("OOMKilled") or (state["ExitCode"] == _KILLED and self._out_of_memory_seen):
             return words("container.out_of_memory", memory=format_memory(int(self.mem_limit or 0)))
-        return words("container.ended", status=state["ExitCode"])
+        key = "container.killed" if state["ExitCode"] == _KILLED else "container.ended"
+        return words(key, status=state["ExitCode"])
 
     async def _clean_up(self) -> None:
         try:
             await self.remove_object()
-        except docker.errors.APIError as error:
+        except (docker.errors.DockerException, OSError) as error:
             self.log.warning("The container %s could not be removed: %s", self.object_name, error)
         await self._remove_network()
 
@@ -174,8 +211,9 @@ class ContainerSession(DockerSpawner):
 
     async def _create_network(self) -> None:
         refused: set[ipaddress.IPv4Network] = set()
+        said = ""
         for _ in range(_NETWORK_ATTEMPTS):
-            used = _subnets(await self.docker("networks"))
+            used = _subnets(await self.docker("networks")) | routed_networks()
             subnet = first_free_subnet(ipaddress.IPv4Network(self.network_pool), used | refused)
             if subnet is None:
                 break
@@ -188,19 +226,22 @@ class ContainerSession(DockerSpawner):
             except docker.errors.APIError as error:
                 if error.status_code == 409:  # made meanwhile by the user's other session
                     return
-                # Somebody outside Docker routes this range: the next one may be free.
-                self.log.info("The range %s cannot be used: %s", subnet, error.explanation)
+                said = str(error.explanation)
+                self.log.warning("The range %s cannot be used: %s", subnet, said)
                 refused.add(subnet)
                 continue
             return
-        raise spawn_failure(translator(self.language)("container.no_network", pool=self.network_pool), reason="network")
+        words = translator(self.language)
+        text = words("container.engine_refused", words=said) if said else ""
+        raise spawn_failure(text or words("container.no_network", pool=self.network_pool), reason="network")
 
     async def _remove_network(self) -> None:
         """Remove the user's network unless another session of hers still uses it."""
-        try:
-            await self.docker("remove_network", self.network_name)
-        except docker.errors.APIError as error:
-            self.log.debug("The network %s stays: %s", self.network_name, error.explanation)
+        async with self.network_lock:
+            try:
+                await self.docker("remove_network", self.network_name)
+            except (docker.errors.DockerException, OSError) as error:
+                self.log.debug("The network %s stays: %s", self.network_name, error)
 
 
 def first_free_subnet(
@@ -210,6 +251,17 @@ def first_free_subnet(
     taken = list(used)
     candidates = pool.subnets(new_prefix=max(_USER_NETWORK_PREFIX, pool.prefixlen))
     return next((one for one in candidates if not any(one.overlaps(other) for other in taken)), None)
+
+
+def routed_networks(table: Path = Path("/proc/net/route")) -> set[ipaddress.IPv4Network]:
+    """Return the IPv4 networks this machine has routes to: a range of Docker's within one would take its traffic."""
+    rows = (line.split() for line in table.read_text(encoding="ascii").splitlines()[1:])
+    pairs = ((_address(row[1]), _address(row[7])) for row in rows if len(row) > 7)
+    return {ipaddress.IPv4Network(f"{network}/{mask}") for network, mask in pairs if mask != "0.0.0.0"}
+
+
+def _address(little_endian: str) -> str:
+    return str(ipaddress.IPv4Address(int.from_bytes(bytes.fromhex(little_endian), "little")))
 
 
 def _subnets(networks: list[dict[str, Any]]) -> set[ipaddress.IPv4Network]:

@@ -11,6 +11,7 @@ from springtide.errors import QueueError
 from springtide.hub.options import SessionRequest
 from springtide.hub.shared import Shared
 from springtide.lab.models import BatchSite, Lab, Text
+from springtide.queues.accounts import Account, account_of
 from springtide.queues.detect import find_scheduler, open_queue
 from springtide.queues.monitor import Monitor
 
@@ -40,6 +41,10 @@ class HubContext(Shared):
     tutorials: Path
     monitors: dict[str, Monitor] = field(default_factory=dict)
     """The one poller of each batch site that was found."""
+    has_unreadable_sessions: bool = False
+    """Whether the database holds a session that cannot be understood: it may run, so nothing may be swept away."""
+    sweeping: asyncio.Task[None] | None = None
+    _network_locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     starts: asyncio.Semaphore = field(init=False)
     """Holds back starts on this machine beyond what the lab allows at once; places in a queue do not count."""
     containers: dict[tuple[str, str], SessionRequest] = field(default_factory=dict)
@@ -59,6 +64,25 @@ class HubContext(Shared):
     def host_environments(self) -> Path:
         """Virtual environments whose kernels sessions without a container can use."""
         return self.state / "environments"
+
+    @property
+    def logins_prove_users(self) -> bool:
+        """Whether who logs in is who they say they are; a password that all share proves nothing."""
+        return self.lab.authentication.kind != "shared-password"
+
+    def account_of(self, user: str, site: BatchSite) -> Account:
+        """Return the account that submits `user`'s jobs at `site`.
+
+        Raises
+        ------
+        QueueError
+            If there is none, or none that may.
+        """
+        return account_of(user, site.accounts, proven=self.logins_prove_users)
+
+    def network_lock(self, user: str) -> asyncio.Lock:
+        """Return the lock that keeps a user's network from going while another session of hers starts."""
+        return self._network_locks.setdefault(user, asyncio.Lock())
 
     def environment(self, name: str) -> EnvironmentRecipe:
         """Return environment `name`; for a session of one that has left the lab file, only its name is known."""

@@ -16,7 +16,7 @@ import docker.errors
 from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
-from springtide.hub.process import unreadable_python
+from springtide.hub.process import closed_folder, unreadable_python
 from springtide.hub.reach import address_to_set, bind_error, hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import BatchSite, Lab, LocalSite
@@ -80,11 +80,13 @@ def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
     ):
         yield _port(what, address, port, running)
     existing = next(folder for folder in (state, *state.parents) if folder.exists())
-    if os.access(existing, os.W_OK):
-        yield Finding("state directory", "ok", str(state))
-    else:
-        hint = "Name another with --state or hub.state_directory."
+    hint = "Name another with --state or hub.state_directory."
+    if not os.access(existing, os.W_OK):
         yield Finding("state directory", "broken", f"{state} cannot be written", hint)
+    elif os.geteuid() == 0 and (closed := closed_folder(existing / "homes")) and closed != str(state):
+        yield Finding("state directory", "broken", f"other accounts cannot reach their homes in {closed}", hint)
+    else:
+        yield Finding("state directory", "ok", str(state))
     folder = unreadable_python() if os.geteuid() == 0 else ""
     if folder:
         hint = "Install Springtide where all may read, such as /opt/springtide."

@@ -28,7 +28,7 @@ from traitlets import Unicode
 from springtide.errors import SpringtideError
 from springtide.hub.leftovers import MARK, end_marked
 from springtide.hub.words import spawn_failure
-from springtide.queues.accounts import is_ordinary
+from springtide.queues.accounts import is_ordinary, privileged_group
 from springtide.texts import translator
 
 # The range that systemd sets aside for users that exist only while a service runs.
@@ -55,8 +55,13 @@ class Runner:
         return self.uid != os.geteuid()
 
 
-def runner_of(user: str, policy: Literal["auto", "user", "hub"], homes: Path) -> Runner:
+def runner_of(user: str, policy: Literal["auto", "user", "hub"], homes: Path, *, proven: bool = True) -> Runner:
     """Return whose account runs `user`'s process sessions.
+
+    Parameters
+    ----------
+    proven : bool
+        Whether the login proved who the user is. Where it did not, root's hub runs nobody's own account by itself.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def runner_of(user: str, policy: Literal["auto", "user", "hub"], homes: Path) ->
             "Set accounts: auto in the lab file, or run the hub as an ordinary account.",
         )
     own = _own_account(user)
+    if not proven and os.geteuid() == 0 and (policy == "auto" or (own is not None and privileged_group(own))):
+        own = None
     if policy != "hub" and own is not None and os.geteuid() in (0, own.pw_uid):
         return Runner(own.pw_uid, own.pw_gid, own.pw_name, Path(own.pw_dir))
     if policy == "user":
@@ -141,8 +148,9 @@ class ProcessSession(LocalProcessSpawner):
         except OSError as error:
             text = translator(self.language)("process.no_home", home=error.filename, words=error.strerror)
             raise spawn_failure(text, reason="home") from error
+        if closed := _closed_above(self.runner):
+            raise spawn_failure(translator(self.language)("process.closed", folder=closed), reason="home")
         self.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
-        self.popen_kwargs = {"cwd": str(self.runner.home)}
         self._mark = secrets.token_hex(8)
         ip, port = await super().start()
         self._started_at = _start_time(self.pid)
@@ -204,6 +212,8 @@ class ProcessSession(LocalProcessSpawner):
                 os.setgroups(groups)
                 os.setgid(runner.gid)
                 os.setuid(runner.uid)
+            # As the user, not before: root may not enter a home on a network file system.
+            os.chdir(runner.home)
             os.umask(umask)
 
         return become
@@ -225,6 +235,11 @@ def _prepare_home(runner: Runner) -> None:
     runner.home.mkdir(parents=True, mode=0o700)
     if runner.changes_account:
         shutil.chown(runner.home, runner.uid, runner.gid)
+
+
+def _closed_above(runner: Runner) -> str:
+    """Return what keeps a user without an account from her home, "" if nothing does."""
+    return closed_folder(runner.home) if runner.uid in _RESERVED_UIDS else ""
 
 
 def _start_time(pid: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 from springtide.environments.engine import bridge_address
@@ -12,6 +13,8 @@ from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.base import Capacity, Queue
 
 _ANY_PORT = 9
+HUB_ADDRESS = "SPRINGTIDE_HUB_ADDRESS"
+"""Environment variable by which the supervisor keeps hub, proxy and sessions agreed, whatever happens to Docker."""
 
 
 def is_this_machine(host: str) -> bool:
@@ -48,6 +51,8 @@ def bind_error(address: str, port: int) -> str:
 
 def hub_address(lab: Lab) -> str:
     """Return where the hub's API listens: containers cannot reach loopback, so Docker's bridge where there is one."""
+    if fixed := os.environ.get(HUB_ADDRESS):
+        return fixed
     if lab.hub.api_address != "auto":
         return lab.hub.api_address
     docker = any(isinstance(site, LocalSite) and site.runtime == "docker" for site in lab.sites.values())

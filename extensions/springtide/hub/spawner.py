@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
+from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import Spawner, SpawnException
 from sqlalchemy import inspect
@@ -23,7 +24,7 @@ from springtide.hub.plan import Plan
 from springtide.hub.process import ProcessSession, closed_folder, runner_of, unreadable_python
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
-from springtide.queues.accounts import UserQueue, account_of
+from springtide.queues.accounts import UserQueue
 from springtide.share import share_path
 from springtide.texts import translator
 
@@ -34,6 +35,9 @@ _ANSWER_WITHIN_S = 180
 _START_WITHIN_S = 900
 # A place in the queue has no time limit; this is the longest a timer can count without trouble, some thirty years.
 _NO_LIMIT_S = 10**9
+_BIND_AGAIN_S = 10.0
+_STOP_BEGINS_WITHIN_S = 10.0
+_STATE_VERSION = 1
 
 
 class LabSpawner(Spawner):
@@ -44,6 +48,8 @@ class LabSpawner(Spawner):
     _plan: Plan | None = None
     _session: Session | None = None
     _language = "en"
+    _token_id: int | None = None
+    _unreadable_state: dict[str, Any] = {}  # noqa: RUF012  # replaced as a whole, never changed
     _spawn_future: asyncio.Future[Any] | None = None
 
     @classmethod
@@ -96,6 +102,7 @@ class LabSpawner(Spawner):
         self.context.told(self.user.name, self.name)
         session = self._take_up(self._plan)
         session.api_token = self.api_token
+        self._remember_token()
         session.cert_paths = self.cert_paths
         try:
             await self._bind(session)
@@ -113,19 +120,20 @@ class LabSpawner(Spawner):
 
     async def stop(self, now: bool = False) -> None:
         """Stop the session and wait until nothing of it is left."""
-        if self._session is not None:
-            await self._bind(self._session)
-            await self._session.stop(now=now)
+        session = self._session
+        if session is None:
+            return
+        # JupyterHub forgets a session whose stop fails, and with it what finds the job: so wait, as in an outage.
+        while not await self._bound(session):
+            await asyncio.sleep(_BIND_AGAIN_S)
+        await session.stop(now=now)
 
     async def poll(self) -> int | str | None:
         """Return None while the session lives or cannot be asked about, else how it ended."""
         session = self._session
         if session is None:
-            return 0
-        try:
-            await self._bind(session)
-        except QueueError as error:
-            self.log.warning("Session %s cannot be asked about: %s", self._log_name, error)
+            return None if self._unreadable_state else 0
+        if not await self._bound(session):
             return None
         status = await session.poll()
         if status is not None:
@@ -151,22 +159,55 @@ class LabSpawner(Spawner):
 
     def get_state(self) -> dict[str, Any]:
         """Return what finds the session again after any crash."""
+        if self._unreadable_state:
+            return self._unreadable_state
         child = self._session.get_state() if self._session else {}
         if not child or self._plan is None:
             return {}
-        return {"plan": self._plan.as_state(), "language": self._language, "session": child}
+        return {
+            "version": _STATE_VERSION,
+            "plan": self._plan.as_state(),
+            "language": self._language,
+            "token_id": self._token_id,
+            "session": child,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a session that an earlier hub started."""
-        if state.get("plan"):
-            self._language = state["language"]
+        if not state:
+            return
+        try:
+            if state["version"] != _STATE_VERSION:
+                raise ValueError(f"version {state['version']}")
+            self._language, self._token_id = state["language"], state["token_id"]
             self._plan = Plan.from_state(state["plan"])
             self._take_up(self._plan).load_state(state["session"])
+        except (KeyError, ValueError, SpawnException) as error:
+            # It may well be running: so it is neither forgotten nor swept away, and the administrator is told.
+            self.log.error("What is stored of session %s cannot be read (%s): %s", self._log_name, error, state)
+            self._unreadable_state = state
+            self.context.has_unreadable_sessions = True
 
     def clear_state(self) -> None:
-        """Forget the session: it is over."""
+        """Forget the session: it is over, and so is its token."""
         self._session = None
+        self._unreadable_state = {}
+        self._revoke_token()
         self.context.containers.pop((self.user.name, self.name), None)
+
+    def _remember_token(self) -> None:
+        """Keep which token is the session's, by its number in the hub's database."""
+        token = orm.APIToken.find(inspect(self.orm_spawner).session, self.api_token)
+        self._token_id = token.id if token else None
+
+    def _revoke_token(self) -> None:
+        """Revoke the session's token. After a restart the hub has its digest only, and would leave it valid."""
+        database = inspect(self.orm_spawner).session
+        token = database.get(orm.APIToken, self._token_id) if database and self._token_id else None
+        if token is not None:
+            database.delete(token)
+            database.commit()
+        self._token_id = None
 
     # --- what a session calls -----------------------------------------------------------------------------------
 
@@ -237,6 +278,8 @@ class LabSpawner(Spawner):
         session: ContainerSession = self._child(
             ContainerSession,
             instance=self.context.instance,
+            prefix=f"springtide-{self.context.instance}",
+            network_lock=self.context.network_lock(self.user.name),
             image=recipe.image,
             image_label=recipe.label.in_language(self._language),
             network_pool=site.network_pool,
@@ -262,7 +305,9 @@ class LabSpawner(Spawner):
 
     def _process_session(self, site: LocalSite) -> ProcessSession:
         try:
-            runner = runner_of(self.user.name, site.accounts, self.context.homes)
+            runner = runner_of(
+                self.user.name, site.accounts, self.context.homes, proven=self.context.logins_prove_users
+            )
         except SpringtideError as error:
             raise spawn_failure_of(error, reason="account") from error
         folder = unreadable_python() if runner.changes_account else ""
@@ -280,19 +325,27 @@ class LabSpawner(Spawner):
         readable = {} if closed_folder(settings) else {"JUPYTER_CONFIG_PATH": str(settings)}
         return {"JUPYTER_PATH": kernels, **readable}
 
+    async def _bound(self, session: Session) -> bool:
+        """Whether the session can be asked about and stopped now; said in the log where it cannot."""
+        try:
+            await self._bind(session)
+        except QueueError as error:
+            self.log.warning("Session %s cannot be asked about: %s", self._log_name, error)
+            return False
+        return True
+
     async def _bind(self, session: Session) -> None:
         """Give a batch session its queue, as late as it is needed: without commands or account it is only unknown."""
         if isinstance(session, BatchSession) and session.user_queue is None:
             assert self._plan is not None
             monitor = await self.context.monitor_of(self._plan.profile.site, session.site)
-            session.user_queue = UserQueue(monitor.queue, account_of(self.user.name, session.site.accounts))
+            session.user_queue = UserQueue(monitor.queue, self.context.account_of(self.user.name, session.site))
             session.monitor = monitor
 
     async def _wait_on(self, session: BatchSession) -> int | None:
         """Go on waiting for a job that was in the queue when the last hub ended, as if this one had submitted it."""
-        self._check_pending, self._spawn_pending = False, True
         waiting = asyncio.ensure_future(session.locate())
-        self._spawn_future = waiting
+        self._check_pending, self._spawn_pending, self._spawn_future = False, True, waiting
         try:
             self.ip, self.port = await waiting
             self.server.ip, self.server.port = self.ip, self.port
@@ -301,16 +354,29 @@ class LabSpawner(Spawner):
             # Not ready yet: the hub's check goes on, and waits until JupyterLab answers.
             self._check_pending = True
         except asyncio.CancelledError:
-            if not waiting.cancelled():
-                raise
-            return 1  # its user has cancelled it meanwhile, and the stop is under way
+            task = asyncio.current_task()
+            if not waiting.cancelled() or (task is not None and task.cancelling()):
+                raise  # the hub is ending: the job stays, and the next hub goes on waiting
+            self._end_wait()
+            await self._stopped_by_user()
+            return 1
         except SpawnException as failure:
             self._tell(failure.message)
             return 1
         finally:
-            self._spawn_pending = False
-            self._spawn_future = None
+            self._end_wait()
         return None
+
+    def _end_wait(self) -> None:
+        self._spawn_pending, self._spawn_future = False, None
+
+    async def _stopped_by_user(self) -> None:
+        """Wait until the request that cancelled the wait has stopped the session: it must be the one to do so."""
+        async with asyncio.timeout(_STOP_BEGINS_WITHIN_S):
+            while not self._stop_pending:
+                await asyncio.sleep(0.1)
+        while self._stop_pending:
+            await asyncio.sleep(0.1)
 
 
 def _accept(spawner: LabSpawner, options: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import pwd
@@ -14,13 +15,16 @@ from typing import Any, Literal
 
 from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
 from springtide.queues import launcher
-from springtide.queues.base import Queue
+from springtide.queues.base import JobInfo, JobState, Queue
 from springtide.queues.commands import command_environment, run_command
 
 _LAUNCHER = Path(launcher.__file__)
 _LAUNCHER_TIMEOUT_S = 70.0
 # Debian's policy: below are system accounts, between are nobody and numbers that services take as they need them.
 _FIRST_ORDINARY_UID = 1000
+_PRIVILEGED_GROUPS = frozenset(
+    {"root", "sudo", "wheel", "admin", "adm", "shadow", "disk", "docker", "lxd", "libvirt", "kvm", "staff"}
+)
 _NOT_ORDINARY_UIDS = range(60000, 65536)
 
 
@@ -40,8 +44,14 @@ def is_ordinary(entry: pwd.struct_passwd) -> bool:
     return entry.pw_uid >= _FIRST_ORDINARY_UID and entry.pw_uid not in _NOT_ORDINARY_UIDS
 
 
-def account_of(user: str, policy: Literal["auto", "user", "hub"]) -> Account:
+def account_of(user: str, policy: Literal["auto", "user", "hub"], *, proven: bool = True) -> Account:
     """Return the account that acts for hub user `user` under the site's `accounts` policy.
+
+    Parameters
+    ----------
+    proven : bool
+        Whether the login proved who the user is. A password that all share does not: then accounts through which one
+        becomes root are refused.
 
     Raises
     ------
@@ -69,11 +79,30 @@ def account_of(user: str, policy: Literal["auto", "user", "hub"]) -> Account:
         return _account(own, "same")
     if not is_ordinary(own):
         raise QueueError(f"“{user}” is a system account of this machine; sessions run as ordinary accounts only.")
+    if not proven and os.geteuid() == 0 and (group := privileged_group(own)):
+        raise QueueError(
+            f"The account “{user}” is in the group {group}, and a shared password does not prove who somebody is.",
+            "Ask the administrator to set authentication: {kind: pam}.",
+        )
     if os.geteuid() == 0:
         return _account(own, "setuid")
     if policy == "user" or (shutil.which("sudo") and _installed_launcher()):
         return _account(own, "sudo")
     return _account(me, "same")
+
+
+def privileged_group(entry: pwd.struct_passwd) -> str:
+    """Return a group of the account through which one becomes root, "" where it has none."""
+    groups = (grp.getgrgid(gid).gr_name for gid in os.getgrouplist(entry.pw_name, entry.pw_gid) if _known_group(gid))
+    return next((name for name in groups if name in _PRIVILEGED_GROUPS), "")
+
+
+def _known_group(gid: int) -> bool:
+    try:
+        grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return True
 
 
 def _account(entry: pwd.struct_passwd, way: Literal["same", "setuid", "sudo"]) -> Account:
@@ -106,13 +135,30 @@ class UserQueue:
         answer = await self._ask({"verb": "submit", "dialect": self.queue.dialect, "script": script})
         return str(answer["id"])
 
+    async def find(self, name: str) -> JobInfo | None:
+        """Return this account's job called `name`, None where the scheduler has none.
+
+        Raises
+        ------
+        QueueUnreachable
+            If it could not be asked.
+        """
+        return await self.queue.find(name, self.account.name)
+
     async def cancel(self, job_id: str) -> None:
-        """End the job; one that has already ended is not an error."""
+        """End the job; one that is ending or has ended is not an error.
+
+        Raises
+        ------
+        QueueUnreachable
+            If the scheduler could not be asked, or refused: then the job is still there, and it is to be tried again.
+        """
         try:
             await self._ask({"verb": "cancel", "dialect": self.queue.dialect, "id": job_id})
         except SubmitRefused as refused:
-            if job_id in await self.queue.live_jobs():
-                raise QueueError(f"The job {job_id} could not be cancelled: {refused.message}") from refused
+            job = (await self.queue.live_jobs()).get(job_id)
+            if job is not None and job.state.alive and job.state is not JobState.ENDING:
+                raise QueueUnreachable(f"The job {job_id} could not be cancelled: {refused.message}") from refused
 
     async def log_tail(self, token: str) -> list[str]:
         """Return the last lines the session wrote."""

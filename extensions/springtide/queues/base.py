@@ -47,8 +47,9 @@ class JobInfo:
     """What the scheduler said of one job."""
 
     id: str
-    name: str
     state: JobState
+    name: str = ""
+    """Empty where the bulk answer leaves it out."""
     owner: str = ""
     queue: str = ""
     nodes: tuple[str, ...] = ()
@@ -142,6 +143,17 @@ class Queue(ABC):
     @abstractmethod
     async def node_address(self, node: str) -> str:
         """Return the address or host name of `node` as the scheduler knows it; `node` itself where it has none."""
+
+    async def find(self, name: str, owner: str) -> JobInfo | None:
+        """Return the job of `owner` called `name`, None where there is none: names are public, owners are not chosen.
+
+        Raises
+        ------
+        QueueUnreachable
+            If the scheduler did not answer.
+        """
+        jobs = await self.live_jobs()
+        return next((job for job in jobs.values() if (job.name, job.owner) == (name, owner)), None)
 
     async def exit_status(self, job_id: str) -> int | None:
         """Return the exit status of an ended job where the bulk answer does not carry it, None where unknown."""

@@ -71,19 +71,6 @@ class Monitor:
         await self._refresh(self.interval_s if within_s is None else min(within_s, self.interval_s))
         return self._sight(job_id)
 
-    async def find(self, name: str) -> JobInfo | None:
-        """Return the job called `name`, None where the scheduler has no such job.
-
-        Raises
-        ------
-        QueueUnreachable
-            If it could not be asked.
-        """
-        await self._refresh(0.0)
-        if self._outage:
-            raise QueueUnreachable(self._outage)
-        return next((job for job in self._jobs.values() if job.name == name), None)
-
     def forget(self, job_id: str) -> None:
         """Stop watching a job that is over."""
         self._watched.discard(job_id)
@@ -99,7 +86,10 @@ class Monitor:
             If the scheduler could not be asked.
         """
         if self._capacity is None or time.monotonic() - self._capacity[0] > within_s:
-            self._capacity = (time.monotonic(), await self.queue.capacity())
+            try:
+                self._capacity = (time.monotonic(), await self.queue.capacity())
+            except (ValueError, KeyError, TypeError) as error:
+                raise QueueUnreachable(f"the scheduler's answer cannot be read ({error})") from error
         return self._capacity[1]
 
     async def _refresh(self, interval_s: float) -> None:
@@ -113,6 +103,10 @@ class Monitor:
                 await self._look_for_absent()
             except QueueUnreachable as outage:
                 self._outage = outage.message
+                return
+            except (ValueError, KeyError, TypeError) as error:
+                # An answer that cannot be read says nothing about any job.
+                self._outage = f"the scheduler's answer cannot be read ({error})"
                 return
             self._outage = ""
             self._answered_at = time.monotonic()

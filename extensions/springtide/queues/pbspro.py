@@ -1,7 +1,9 @@
 """PBS Pro and OpenPBS.
 
 Never JSON with several ids (only the first is answered), never more than 20 ids in a command: each id is a connection
-of its own, from a small pool of reserved ports that the whole machine shares.
+of its own, from a small pool of reserved ports that the whole machine shares. Never the plain ``-f`` form either: it
+prints line breaks that a user put into an attribute as they are, so that any user can forge any job; the delimited form
+(``-F dsv``) escapes them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ _STATES = {
     "X": JobState.FINISHED,
     "F": JobState.FINISHED,
 }
+_DELIMITED = ("-F", "dsv", "-D", "|")
+_HEAD = "Job Id: "
+_FIELDS = re.compile(r"((?:[^|\\]|\\.)+)(?:\||$)")
+_ESCAPED = re.compile(r"\\(.)")
 _NODE = re.compile(r"(?:^|\+)([^/+]+)/")
 
 
@@ -56,14 +62,14 @@ class PbsProQueue(Queue):
 
     async def live_jobs(self) -> dict[str, JobInfo]:
         """Ask once for all jobs that have not ended."""
-        return {job.id: job for job in parse_jobs(await self.ask("qstat", "-f"))}
+        return {job.id: job for job in parse_jobs(await self.ask("qstat", *_DELIMITED, "-f"))}
 
     async def ended_jobs(self, ids: Collection[str]) -> dict[str, JobInfo]:
         """Ask the history, 20 ids at a time."""
         known: dict[str, JobInfo] = {}
         ordered = sorted(ids)
         for start in range(0, len(ordered), _IDS_PER_COMMAND):
-            answer = await self.run("qstat", "-fx", *ordered[start : start + _IDS_PER_COMMAND])
+            answer = await self.run("qstat", *_DELIMITED, "-fx", *ordered[start : start + _IDS_PER_COMMAND])
             if answer.exit_status not in _PARTIAL_ANSWERS:
                 raise QueueUnreachable(f"qstat: {answer.complaint}")
             known.update((job.id, job) for job in parse_jobs(answer.output))
@@ -95,17 +101,16 @@ class PbsProQueue(Queue):
 
 
 def parse_jobs(text: str) -> Iterator[JobInfo]:
-    """Yield the jobs of a ``qstat -f`` answer."""
-    for block in re.split(r"^Job Id: ", text, flags=re.MULTILINE)[1:]:
-        job_id, _, rest = block.partition("\n")
-        yield _job(job_id.strip(), _attributes(rest))
+    """Yield the jobs of a ``qstat -f -F dsv`` answer: one a line, delimiter, backslash and line break escaped."""
+    for line in text.splitlines():
+        head, *attributes = _FIELDS.findall(line)
+        if head.startswith(_HEAD):
+            pairs = (_unescaped(field).partition("=") for field in attributes)
+            yield _job(head.removeprefix(_HEAD).strip(), {name: value for name, _, value in pairs})
 
 
-def _attributes(block: str) -> dict[str, str]:
-    """Return the attributes of one job; a line that starts with a tab continues the one before."""
-    joined = re.sub(r"\n\t", "", block)
-    pairs = (line.strip().partition(" = ") for line in joined.splitlines() if " = " in line)
-    return {name: value for name, _, value in pairs}
+def _unescaped(field: str) -> str:
+    return _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], field)
 
 
 def _job(job_id: str, attributes: dict[str, str]) -> JobInfo:
@@ -118,7 +123,7 @@ def _job(job_id: str, attributes: dict[str, str]) -> JobInfo:
         queue=attributes.get("queue", ""),
         nodes=tuple(dict.fromkeys(_NODE.findall(attributes.get("exec_host", "")))),
         reason=attributes.get("comment", ""),
-        exit_status=int(status) if status is not None else None,
+        exit_status=int(status) if status else None,
         cores=int(attributes.get("Resource_List.ncpus", 0)),
     )
 

@@ -9,8 +9,8 @@ from springtide.queues.base import Capacity, JobInfo, JobRequest, JobState, Queu
 from springtide.units import format_walltime
 
 _MIB = 2**20
-# The job's name comes last: it alone may hold the separator.
-_JOB_FORMAT = "%i|%T|%u|%P|%C|%B|%r|%j"
+# Without the job's name: whoever submits chooses it, line breaks and all, and could forge other people's jobs with it.
+_JOB_FORMAT = "%i|%T|%u|%P|%C|%B|%r"
 _STATES = {
     "PENDING": JobState.QUEUED,
     "REQUEUED": JobState.QUEUED,
@@ -57,7 +57,15 @@ class SlurmQueue(Queue):
 
     async def live_jobs(self) -> dict[str, JobInfo]:
         """Ask once for all jobs, those that just ended included."""
-        text = await self.ask("squeue", "--noheader", "--states=all", f"--format={_JOB_FORMAT}")
+        return await self._jobs()
+
+    async def find(self, name: str, owner: str) -> JobInfo | None:
+        """Ask for the one job."""
+        jobs = await self._jobs(f"--name={name}", f"--user={owner}")
+        return next(iter(jobs.values()), None)
+
+    async def _jobs(self, *selection: str) -> dict[str, JobInfo]:
+        text = await self.ask("squeue", "--noheader", "--states=all", *selection, f"--format={_JOB_FORMAT}")
         return {job.id: job for job in parse_jobs(text)}
 
     async def ended_jobs(self, ids: Collection[str]) -> dict[str, JobInfo]:
@@ -97,17 +105,16 @@ class SlurmQueue(Queue):
 def parse_jobs(text: str) -> Iterator[JobInfo]:
     """Yield the jobs of an ``squeue`` answer; a state outside the table means the job has ended."""
     for line in text.splitlines():
-        fields = line.split("|", 7)
-        if len(fields) != 8:
+        fields = line.split("|")
+        if len(fields) != 7:
             continue
-        job_id, state, owner, partition, cores, node, reason, name = fields
+        job_id, state, owner, partition, cores, node, reason = fields
         found = _STATES.get(state, JobState.FINISHED)
         if found is JobState.QUEUED and reason.startswith("JobHeld"):
             found = JobState.HELD
         waits = found in (JobState.QUEUED, JobState.HELD)
         yield JobInfo(
             id=job_id,
-            name=name,
             state=found,
             owner=owner,
             queue=partition,
