@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from springtide.hub.state import StateDirectory
 from tests.e2e.labs import process_lab, slurm_lab
 from tests.support import logs
 from tests.support.hub import SPRINGTIDE, RunningHub

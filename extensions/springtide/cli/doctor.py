@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from springtide.errors import LabFileError
@@ -52,5 +53,6 @@ def _print_table(findings: list[Finding]) -> None:
     for heading in ("what", "state", "found", "what to do"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        table.add_row(finding.subject, _MARKS[finding.state], finding.message, finding.hint)
+        # What schedulers and engines say may hold brackets, which rich would read as its own.
+        table.add_row(escape(finding.subject), _MARKS[finding.state], escape(finding.message), escape(finding.hint))
     Console().print(table)

@@ -140,6 +140,8 @@ def _announce(supervisor: Supervisor, lab: Lab, state: StateDirectory) -> None:
     click.echo(f"\nSpringtide is up:  {supervisor.url}")
     if lab.authentication.kind == "shared-password":
         click.echo(f"  user name  any, one for each person\n  password   {state.password()}")
+        if os.geteuid() == 0 and any(isinstance(site, BatchSite) for site in lab.sites.values()):
+            click.echo("  Whoever has it can run jobs as any ordinary account here; for several people use PAM.")
         if lab.authentication.admins:
             click.echo(
                 f"  password of {', '.join(sorted(lab.authentication.admins))}: {state.secret('admin-password')}"

@@ -12,6 +12,7 @@ from typing import Literal
 
 import docker
 import docker.errors
+import requests
 
 from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, image_digest
@@ -26,6 +27,7 @@ from springtide.queues.detect import Found, find_scheduler, open_queue
 from springtide.units import format_memory
 
 State = Literal["ok", "absent", "broken"]
+_ENGINE_FAILURES = (docker.errors.DockerException, requests.RequestException)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
     hint = "Name another with --state or hub.state_directory."
     if not os.access(existing, os.W_OK):
         yield Finding("state directory", "broken", f"{state} cannot be written", hint)
-    elif os.geteuid() == 0 and (closed := closed_folder(existing / "homes")) and closed != str(state):
+    elif _has_homes(lab) and (closed := closed_folder(existing / "homes")) and closed != str(state):
         yield Finding("state directory", "broken", f"other accounts cannot reach their homes in {closed}", hint)
     else:
         yield Finding("state directory", "ok", str(state))
@@ -98,6 +100,12 @@ def _examine_hub(lab: Lab, state: Path) -> Iterable[Finding]:
         yield Finding("authentication", "broken", "PAM can only check this account's own password", hint)
     else:
         yield Finding("authentication", "ok", lab.authentication.kind)
+
+
+def _has_homes(lab: Lab) -> bool:
+    """Whether users without an account get homes that they have to reach as somebody else than the hub."""
+    sites = lab.sites.values()
+    return os.geteuid() == 0 and any(isinstance(site, LocalSite) and site.runtime == "host" for site in sites)
 
 
 def _port(what: str, address: str, port: int, running: bool) -> Finding:
@@ -148,7 +156,11 @@ def _find_engine(name: str, site: LocalSite) -> tuple[Finding, docker.DockerClie
         client = connect()
     except EngineError as error:
         return _missing(name, site, "docker", error.message, error.hint), None
-    info = client.info()
+    try:
+        info = client.info()
+    except _ENGINE_FAILURES as error:
+        client.close()
+        return _missing(name, site, "docker", f"The Docker Engine broke off: {error}", "See its log."), None
     size = f"{info.get('NCPU')} cores, {format_memory(info.get('MemTotal', 0))}"
     return Finding(name, "ok", f"Docker Engine {info.get('ServerVersion')}, {size}", site=name, kind="docker"), client
 
@@ -173,7 +185,7 @@ def _examine_image(client: docker.DockerClient, site: str, environment: str, ima
         client.containers.run(
             image, ["true"], remove=True, network_mode="none", cap_drop=["ALL"], read_only=True, user="1000:1000"
         )
-    except docker.errors.DockerException as error:
+    except _ENGINE_FAILURES as error:
         return Finding(subject, "broken", f"a container of {image} does not run: {error}", site=site)
     return Finding(subject, "ok", f"{image}; a container of it runs", site=site)
 

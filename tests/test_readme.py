@@ -1,0 +1,21 @@
+"""What the README promises: its lab file is right, and what it points at is there."""
+
+import re
+from pathlib import Path
+
+from springtide.lab.load import parse_lab
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text()
+
+
+def test_the_ten_line_lab_is_right_and_has_ten_lines() -> None:
+    (lab,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert len(lab.strip().splitlines()) == 10
+    assert parse_lab(lab, TOP / "lab.yaml").lab.name == "Gravity lab"
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (TOP / link).exists()] == []
