@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from springtide.environments.engine import bridge_address, connect, image_digest
+from springtide.environments.engine import bridge_address, connect, engine_elsewhere, image_digest
 from springtide.errors import EngineError
 from tests.support.docker_engine import DockerEngine
 from tests.support.need import require
@@ -88,3 +88,20 @@ def test_an_account_outside_the_docker_group_is_told_so(tmp_path: Path) -> None:
         check=False,
     )
     assert "group “docker”" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "elsewhere"),
+    [
+        ("", ""),
+        ("unix:///run/x.sock", ""),
+        ("tcp://127.0.0.1:2375", ""),
+        ("ssh://me@lab2", "lab2"),
+        ("tcp://10.0.0.9:2", "10.0.0.9"),
+    ],
+)
+def test_an_engine_of_another_machine_is_told_from_one_of_this(
+    host: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    assert engine_elsewhere() == elsewhere

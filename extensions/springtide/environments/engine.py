@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import urllib.parse
 from pathlib import Path
 
 import docker
@@ -31,6 +32,16 @@ def connect(timeout_s: int = _TIMEOUT_S) -> docker.DockerClient:
         return docker.from_env(timeout=timeout_s)
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise _unreachable(error) from error
+
+
+def engine_elsewhere() -> str:
+    """Return the host of an engine on another machine that DOCKER_HOST names, "" for one of this machine.
+
+    Such an engine can build images, but its containers' addresses lead nowhere here, nor do our folders there.
+    """
+    host = urllib.parse.urlsplit(os.environ.get("DOCKER_HOST", ""))
+    elsewhere = host.scheme in ("tcp", "http", "https", "ssh") and host.hostname not in (None, "localhost", "127.0.0.1")
+    return str(host.hostname) if elsewhere else ""
 
 
 def _probe(timeout_s: int) -> None:

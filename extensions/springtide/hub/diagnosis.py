@@ -15,7 +15,7 @@ import docker.errors
 import requests
 
 from springtide.environments.catalog import resolve
-from springtide.environments.engine import connect, image_digest
+from springtide.environments.engine import connect, engine_elsewhere, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
 from springtide.hub.process import closed_folder, unreadable_python
 from springtide.hub.reach import address_to_set, bind_error, hub_address
@@ -152,6 +152,9 @@ def _missing(name: str, site: LocalSite | BatchSite, kind: str, message: str, hi
 
 
 def _find_engine(name: str, site: LocalSite) -> tuple[Finding, docker.DockerClient | None]:
+    if other := engine_elsewhere():
+        message = f"DOCKER_HOST names an engine on {other}; sessions need one of this machine"
+        return _missing(name, site, "docker", message, "Unset DOCKER_HOST, or run the hub on that machine."), None
     try:
         client = connect()
     except EngineError as error:

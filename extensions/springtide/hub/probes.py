@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from springtide.environments.engine import connect, image_digest
+from springtide.environments.engine import connect, engine_elsewhere, image_digest
 from springtide.errors import EngineError
 from springtide.hub.building import is_building
 from springtide.hub.context import HubContext
@@ -14,6 +14,8 @@ from springtide.hub.reach import address_to_set
 
 def container_facts(context: HubContext, run: Path) -> ContainerFacts:
     """Return what the Docker Engine says of itself, and what this hub's sessions take of it. Runs in a thread."""
+    if other := engine_elsewhere():
+        return ContainerFacts(reachable=False, error=f"DOCKER_HOST names an engine on {other}")
     try:
         client = connect()
     except EngineError as error:
