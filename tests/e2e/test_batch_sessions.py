@@ -8,15 +8,29 @@ import pytest
 from tests.conftest import StartHub
 from tests.e2e.labs import slurm_lab
 from tests.support.accounts import Account, TwoUsers
-from tests.support.hub import RunningHub
+from tests.support.hub import RunningHub, shared_hub
 from tests.support.leaks import LeakCheck
 from tests.support.slurm import Slurm
 from tests.support.waiting import wait_until
 
 
-@pytest.fixture
-def hub(nothing_left: LeakCheck, two_users: TwoUsers, slurm: Slurm, start_hub: StartHub) -> Iterator[RunningHub]:
-    yield start_hub(slurm_lab(), environment=slurm.environment)
+@pytest.fixture(scope="module")
+def hub(two_users: TwoUsers, slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """Yield one platform for all tests of this module; at its end nothing may be left of any of them."""
+    uids = frozenset({two_users.alice.uid, two_users.bob.uid})
+    check = LeakCheck(folders=[tmp_path_factory.getbasetemp()], uids=uids, slurm=slurm)
+    with shared_hub(slurm_lab(), tmp_path_factory.mktemp("hub"), slurm.environment) as hub:
+        yield hub
+        slurm.cancel_all()
+    check.check()
+
+
+@pytest.fixture(autouse=True)
+def sessions_end(request: pytest.FixtureRequest, slurm: Slurm) -> Iterator[None]:
+    """Leave the next test an empty platform and an empty queue."""
+    yield
+    if "hub" in request.fixturenames:
+        request.getfixturevalue("hub").stop_all_sessions()
     slurm.cancel_all()
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import StartHub
 from tests.e2e.labs import container_lab
 from tests.support.docker_engine import DockerEngine
-from tests.support.hub import RunningHub
+from tests.support.hub import RunningHub, shared_hub
 from tests.support.kernels import SessionClient
 from tests.support.leaks import LeakCheck
 from tests.support.waiting import wait_until
@@ -42,17 +42,25 @@ def images(docker_engine: DockerEngine) -> None:
     build(shipped()["base"], print)
 
 
-@pytest.fixture
-def hub(
-    nothing_left: LeakCheck, docker_engine: DockerEngine, images: None, start_hub: StartHub
-) -> Iterator[RunningHub]:
-    hub = start_hub(container_lab())
-    yield hub
-    hub.stop()
+@pytest.fixture(scope="module")
+def hub(docker_engine: DockerEngine, images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """Yield one platform for all tests of this module; at its end nothing may be left of any of them."""
+    check = LeakCheck(folders=[tmp_path_factory.getbasetemp()], engine=docker_engine)
+    with shared_hub(container_lab(), tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
     instance = (hub.state / "run" / "instance").read_text().strip()
     for volume in docker_engine.client.volumes.list():
         if instance in volume.name:
             volume.remove()
+    check.check()
+
+
+@pytest.fixture(autouse=True)
+def sessions_end(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave the next test an empty platform."""
+    yield
+    if "hub" in request.fixturenames:
+        request.getfixturevalue("hub").stop_all_sessions()
 
 
 def of(hub: RunningHub, user: str) -> dict[str, str | bool | list[str]]:
@@ -182,13 +190,16 @@ def test_a_profile_that_leaves_the_lab_file_takes_no_session_with_it(
     hub: RunningHub, docker_engine: DockerEngine
 ) -> None:
     session = hub.start_session("alice", {"profile": "container"})
-    hub.lab_file.write_text(hub.lab_file.read_text().replace("name: container", "name: other"))
+    lab = hub.lab_file.read_text()
+    hub.lab_file.write_text(lab.replace("name: container", "name: other"))
     hub.wait_hub_restarted(hub.kill_hub())
     wait_until(lambda: "2" in session.run_code("print(1 + 1)"), 60, "the session answers again")
-    assert hub.api("POST", "users/bob").ok
-    assert hub.api("POST", "users/bob/server", json={"profile": "container"}).status_code == 400
+    assert hub.api("POST", "users/carol").ok
+    assert hub.api("POST", "users/carol/server", json={"profile": "container"}).status_code == 400
     hub.stop_session("alice")
     assert not docker_engine.client.containers.list(all=True, filters=of(hub, "alice"))
+    hub.lab_file.write_text(lab)
+    hub.wait_hub_restarted(hub.kill_hub())
 
 
 def test_ctrl_c_and_a_second_start_find_users_homes_and_password(hub: RunningHub) -> None:

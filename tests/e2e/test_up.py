@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from springtide.hub.state import StateDirectory
-from tests.e2e.labs import process_lab, slurm_lab
+from tests.e2e.labs import container_lab, process_lab, slurm_lab
 from tests.support import logs
+from tests.support.docker_engine import DockerEngine
 from tests.support.hub import SPRINGTIDE, RunningHub
 from tests.support.leaks import LeakCheck
 from tests.support.network import free_ports, http_status
@@ -279,6 +280,25 @@ def test_ctrl_c_before_it_is_up_leaves_nothing(folder: Path) -> None:
         assert started.wait(DOWN_S) == 1
     assert "Interrupted before it was up." in (folder / "out").read_text()
     assert running_in(folder) == []
+
+
+def test_ctrl_c_while_an_image_is_built_is_not_kept_waiting(folder: Path, docker_engine: DockerEngine) -> None:
+    recipe = folder / "recipe"
+    recipe.mkdir()
+    (recipe / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n#: waiting\nRUN sleep 123\n")
+    lab = lab_file(folder, {**container_lab(), "environments": {"base": {"folder": str(recipe)}}})
+    command = [SPRINGTIDE, "up", "--lab", str(lab), "--state", str(folder / "state")]
+    with (folder / "out").open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as started:
+        wait_until(lambda: "waiting" in (folder / "out").read_text(), 200, "the build has begun", interval=0.2)
+        started.send_signal(signal.SIGINT)
+        assert started.wait(DOWN_S) == 1
+    assert "Interrupted before it was up." in (folder / "out").read_text()
+
+    def still_built() -> bool:
+        containers = docker_engine.client.containers.list()
+        return any("sleep 123" in str(one.attrs.get("Config", {}).get("Cmd")) for one in containers)
+
+    wait_until(lambda: not still_built(), 20, "the engine has given up the build", interval=0.5)
 
 
 # --- idle sessions --------------------------------------------------------------------------------------------------

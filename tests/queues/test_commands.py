@@ -25,12 +25,21 @@ async def test_a_command_that_is_missing_is_an_answer() -> None:
     assert (answer.exit_status, answer.complaint) == (127, "/no/such/squeue: No such file or directory")
 
 
-async def test_a_command_that_takes_too_long_is_killed() -> None:
+@pytest.mark.parametrize("command", ["exec sleep 60", "sleep 60; true", "sleep 60 & wait"])
+async def test_a_command_that_takes_too_long_is_killed_with_its_children(command: str) -> None:
     begun = time.monotonic()
-    answer = await run_command(["sleep", "60"], timeout_s=0.3)
-    assert (answer.exit_status, answer.complaint) == (124, "sleep did not answer within 0 s")
-    assert time.monotonic() - begun < 5
+    answer = await run_command(["sh", "-c", command], timeout_s=0.3)
+    assert (answer.exit_status, answer.complaint) == (124, "sh did not answer within 0 s")
+    assert time.monotonic() - begun < 3
     assert not any("sleep 60" in one.command for one in descendants(os.getpid()))
+
+
+async def test_a_child_that_escapes_is_not_waited_for() -> None:
+    begun = time.monotonic()
+    answer = await run_command(["sh", "-c", "setsid sleep 4 & wait"], timeout_s=0.3)
+    assert answer.exit_status == 124
+    assert time.monotonic() - begun < 3
+    await asyncio.sleep(4)  # with its end, the last of the pipes is closed
 
 
 async def test_a_command_whose_caller_gives_up_is_killed() -> None:

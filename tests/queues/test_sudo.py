@@ -1,6 +1,7 @@
-"""A hub that is not root acts as its users through sudo and the launcher, exactly as hub_config/deployment/sudoers says.
+"""A hub that is not root acts as its users through sudo and the launcher, as hub_config/deployment/sudoers says.
 
-springtide-bob plays the hub's account, springtide-alice is its one user.
+springtide-bob plays the hub's account, springtide-alice is its one user. All happens in a mount namespace whose /etc
+and /usr/local/bin are writable layers over the machine's: what is installed there vanishes, even if the tests die.
 """
 
 from __future__ import annotations
@@ -12,102 +13,123 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from springtide.hub.process import unreadable_python
 from springtide.share import share_path
-from tests.support.accounts import TwoUsers, run_as
+from tests.support.accounts import Account, TwoUsers
 from tests.support.need import require
+from tests.support.processes import Daemon
 from tests.support.slurm import Slurm
 
-LAUNCHER = Path("/usr/local/bin/springtide-launch")
-SITE_FILE = Path("/etc/springtide/launcher.json")
-GROUP = "springtide-test-users"
-RULES = Path("/etc/sudoers.d/springtide-tests")
+LAUNCHER = "/usr/local/bin/springtide-launch"
+SITE_FILE = "/etc/springtide/launcher.json"
+RULES = "/etc/sudoers.d/springtide"
+LAYERED = ("/etc", "/usr/local/bin")
 
 
-@contextmanager
-def replaced(file: Path) -> Iterator[None]:
-    """Put back at the end what `file` is now, or that it is not."""
-    kept = file.read_bytes() if file.exists() else None
-    mode = file.stat().st_mode if file.exists() else 0
-    made = [folder for folder in file.parents if not folder.exists()]
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-        if kept is not None:
-            file.write_bytes(kept)
-            file.chmod(mode)
-        for folder in made:
-            if folder.exists():
-                folder.rmdir()
+@dataclass(frozen=True)
+class Machine:
+    """This machine, with layers of its own over the folders that an administrator changes."""
 
+    pid: int
+    hub: Account
+    user: Account
+    slurm: Slurm
 
-def administer(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    def administer(self, command: str, stdin: str = "") -> None:
+        subprocess.run(
+            ["nsenter", f"--target={self.pid}", "--mount", "sh", "-ec", command], input=stdin, text=True, check=True
+        )
 
+    def run(
+        self,
+        command: Sequence[str],
+        stdin: str = "",
+        *,
+        account: Account | None = None,
+        environment: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as the hub's account, or another."""
+        who = account or self.hub
+        become = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups", "--"]
+        return subprocess.run(
+            ["nsenter", f"--target={self.pid}", "--mount", *become, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=check,
+            cwd="/",
+            env={**os.environ, **who.environment, **(environment or {})},
+        )
 
-@pytest.fixture(scope="module")
-def hub_account(two_users: TwoUsers, slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoUsers]:
-    """Follow the recipe in the deployment file, step by step, and undo it."""
-    require("sudo", shutil.which("sudo"))
-    require("an installation that other accounts can read", not unreadable_python(), unreadable_python())
-    recipe = share_path("hub_config", "deployment", "sudoers").read_text()
-    (install,) = re.findall(r"^#   (install .*)$", recipe, re.MULTILINE)
-    rules = recipe.replace("springtide ALL", f"{two_users.bob.name} ALL").replace("springtide-users", GROUP)
-    checkout = tmp_path_factory.mktemp("checkout")
-    (checkout / ".venv").symlink_to(sys.prefix)
-    with ExitStack() as stack:
-        for file in (LAUNCHER, SITE_FILE, RULES):
-            stack.enter_context(replaced(file))
-        subprocess.run(["sh", "-ec", install], cwd=checkout, check=True)
-        SITE_FILE.parent.mkdir(exist_ok=True)
-        write_site(slurm.commands, slurm)
-        administer("/usr/sbin/groupadd", "--force", GROUP)
-        stack.callback(administer, "/usr/sbin/groupdel", GROUP)
-        administer("/usr/sbin/usermod", "--append", "--groups", GROUP, two_users.alice.name)
-        RULES.touch(mode=0o440)
-        RULES.write_text(rules)
-        administer("/usr/sbin/visudo", "--check", "--strict", f"--file={RULES}")
-        yield two_users
-
-
-def write_site(commands: Path, slurm: Slurm) -> None:
-    SITE_FILE.write_text(json.dumps({"commands": str(commands), "environment": slurm.environment}))
-
-
-def as_hub(users: TwoUsers, body: str, **environment: str) -> list[str]:
-    """Run Python as the hub's account, `queue` being its user's; return the lines it printed."""
-    code = f"""
-import asyncio, json, sys
+    def python(self, body: str) -> list[str]:
+        """Run Python as the hub's account, `queue` being its user's; return the lines it printed."""
+        code = f"""
+import asyncio, time
 from pathlib import Path
-from springtide.errors import *
 from springtide.queues.accounts import UserQueue, account_of
 from springtide.queues.base import JobRequest, new_job_token
 from springtide.queues.commands import run_command
 from springtide.queues.slurm import SlurmQueue
-queue = UserQueue(SlurmQueue(Path("/usr/bin"), run_command), account_of({users.alice.name!r}, "user"))
+queue = UserQueue(SlurmQueue(Path("/usr/bin"), run_command), account_of({self.user.name!r}, "user"))
 async def main():
 {body}
 asyncio.run(main())
 """
-    # Warnings are errors here as well: a process that is not waited for would be one.
-    command = [sys.executable, "-W", "error", "-c", code]
-    return run_as(users.bob, command, environment=environment).stdout.splitlines()
+        # Warnings are errors here as well: a process that nobody waits for would be one.
+        return self.run([sys.executable, "-W", "error", "-c", code]).stdout.splitlines()
+
+    def write_site(self, commands: Path | str) -> None:
+        site = json.dumps({"commands": str(commands), "environment": self.slurm.environment})
+        self.administer(f"mkdir -p {Path(SITE_FILE).parent} && cat >{SITE_FILE}", site)
 
 
-def sudo(users: TwoUsers, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return run_as(users.bob, ["sudo", "-n", *arguments], stdin=stdin, check=False)
+@pytest.fixture(scope="module")
+def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    require("root's rights, for a mount namespace", os.geteuid() == 0, "run the tests as root")
+    folder = tmp_path_factory.mktemp("layers")
+    keeper = Daemon("unshare", ["unshare", "--mount", "sh", "-ec", _layers(folder)], folder / "log")
+    keeper.start()
+    keeper.wait_ready((folder / "ready").exists, 10)
+    yield keeper.pid
+    keeper.stop()
+
+
+def _layers(folder: Path) -> str:
+    lines = [f"layers={folder}/upper; mkdir $layers; mount -t tmpfs none $layers"]
+    for number, lower in enumerate(LAYERED):
+        options = f"lowerdir={lower},upperdir=$layers/{number},workdir=$layers/work{number}"
+        lines.append(f"mkdir $layers/{number} $layers/work{number}; mount -t overlay none -o {options} {lower}")
+    return "\n".join([*lines, f"touch {folder}/ready", "exec sleep infinity"])
+
+
+@pytest.fixture(scope="module")
+def machine(namespace: int, two_users: TwoUsers, slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Follow the recipe in the deployment file, line by line."""
+    require("sudo", shutil.which("sudo"))
+    require("an installation that other accounts can read", not unreadable_python(), unreadable_python())
+    machine = Machine(namespace, two_users.bob, two_users.alice, slurm)
+    recipe = share_path("hub_config", "deployment", "sudoers").read_text()
+    (install,) = re.findall(r"^#   (install .*)$", recipe, re.MULTILINE)
+    checkout = tmp_path_factory.mktemp("checkout")
+    (checkout / ".venv").symlink_to(sys.prefix)
+    machine.administer(f"cd {checkout}; {install}")
+    machine.write_site(slurm.commands)
+    machine.administer(f"groupadd --force springtide-users; usermod -aG springtide-users {machine.user.name}")
+    machine.administer(f"cat >{RULES}; chmod 440 {RULES}", recipe.replace("springtide ALL", f"{machine.hub.name} ALL"))
+    machine.administer("visudo --check --strict --quiet")
+    return machine
 
 
 SUBMIT = """
     token = new_job_token()
-    body = f'''mkdir -p ~/.springtide; exec >~/.springtide/{token}.log; id -un; env; sleep 600'''
+    body = f'''mkdir -p ~/.springtide; exec >~/.springtide/{token}.log; id -un; sleep 600'''
     job = await queue.submit(queue.queue.script(JobRequest(body, token, memory_bytes=2**26)))
     for _ in range(100):
         lines = await queue.log_tail(token)
@@ -118,115 +140,105 @@ SUBMIT = """
 """
 
 
-def test_a_job_is_submitted_read_and_cancelled_as_the_user(hub_account: TwoUsers, slurm: Slurm) -> None:
-    said = as_hub(
-        hub_account,
+def test_a_job_is_submitted_read_and_cancelled_as_the_user(machine: Machine) -> None:
+    said = machine.python(
         f"""{SUBMIT}
     print((await queue.check())["user"])
     await queue.cancel(job)
     await queue.remove_log(token)
     print(await queue.log_tail(token))
-""",
+"""
     )
-    alice = hub_account.alice
-    assert said[1:] == [alice.name, alice.name, "[]"]
-    assert slurm.wait_for(said[0], "CANCELLED").user == alice.name
-    assert list((alice.home / ".springtide").iterdir()) == []
+    user = machine.user
+    assert said[1:] == [user.name, user.name, "[]"]
+    assert machine.slurm.wait_for(said[0], "CANCELLED").user == user.name
+    assert list((user.home / ".springtide").iterdir()) == []
 
 
-def test_what_the_hub_has_in_its_environment_decides_nothing(
-    hub_account: TwoUsers, slurm: Slurm, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    trap = hub_account.bob.home / "trap"
-    trap.mkdir()
-    (trap / "sbatch").write_text(f"#!/bin/sh\ntouch {trap}/sprung\n")
-    (trap / "json.py").write_text(f"open('{trap}/sprung', 'w')")
-    for file in (trap / "sbatch", trap):
-        os.chown(file, hub_account.bob.uid, hub_account.bob.gid)
-        file.chmod(0o777)
-    hub_account.bob.home.chmod(0o711)
+def test_what_the_hub_has_in_its_environment_decides_nothing(machine: Machine, trap: Path) -> None:
     names = ("SPRINGTIDE_COMMANDS", "PYTHONHOME", "PYTHONPATH", "PATH", "HOME", "BASH_ENV", "LD_LIBRARY_PATH")
-    options = [f"{name}={trap}" for name in names] + ["SLURM_CONF=/nowhere", "SUDO_USER=", "SBATCH_PARTITION=short"]
+    options = [*(f"{name}={trap}" for name in names), "SLURM_CONF=/nowhere", "SUDO_USER=", "SBATCH_PARTITION=short"]
     request = json.dumps({"verb": "submit", "dialect": "slurm", "script": "#!/bin/sh\nsleep 600"})
-    command = ["env", *options, "/usr/bin/sudo", "-n", "-u", hub_account.alice.name, "--", str(LAUNCHER)]
-    answer = json.loads(run_as(hub_account.bob, command, stdin=request).stdout)
-    job = slurm.wait_for(answer["id"], "RUNNING", "PENDING")
-    slurm.run(["scancel", answer["id"]])
-    hub_account.bob.home.chmod(0o700)
-    assert (job.user, job.partition) == (hub_account.alice.name, "batch")
+    command = ["/usr/bin/env", *options, "/usr/bin/sudo", "-n", "-u", machine.user.name, "--", LAUNCHER]
+    answer = json.loads(machine.run(command, request).stdout)
+    job = machine.slurm.wait_for(answer["id"], "RUNNING", "PENDING")
+    machine.slurm.cancel_all()
+    assert (job.user, job.partition) == (machine.user.name, "batch")
     assert not (trap / "sprung").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["-u", "{alice}", "--", "/usr/bin/id"],
-        ["-u", "{alice}", "--", "/bin/sh", "-c", "id"],
-        ["-u", "{alice}", "--", "{launcher}", "extra"],
-        ["-u", "{alice}", "--", "{launcher}", ""],
-        ["-u", "{alice}", "SPRINGTIDE_COMMANDS=/tmp", "{launcher}"],
-        ["-u", "{alice}", "SLURM_CONF=/tmp/x", "{launcher}"],
-        ["-u", "{alice}", "--preserve-env=SPRINGTIDE_COMMANDS", "--", "{launcher}"],
-        ["-E", "-u", "{alice}", "--", "{launcher}"],
-        ["-u", "{alice}", "-s"],
-        ["-u", "{alice}", "-i"],
-        ["-u", "root", "--", "{launcher}"],
-        ["-u", "nobody", "--", "{launcher}"],
-        ["-u", "{alice}", "-g", "root", "--", "{launcher}"],
-        ["-u", "{alice}", "-D", "/tmp", "--", "{launcher}"],
-        ["-u", "{alice}", "-R", "/tmp", "--", "{launcher}"],
-        ["-e", "-u", "{alice}", "/etc/hostname"],
-        ["--", "{launcher}"],
+        "-u {user} -- /usr/bin/id",
+        "-u {user} -- /bin/sh -c id",
+        "-u {user} -- {launcher} extra",
+        "-u {user} SPRINGTIDE_COMMANDS=/tmp {launcher}",
+        "-u {user} SLURM_CONF=/tmp/x {launcher}",
+        "-u {user} --preserve-env=SPRINGTIDE_COMMANDS -- {launcher}",
+        "-E -u {user} -- {launcher}",
+        "-u {user} -s",
+        "-u {user} -i",
+        "-u root -- {launcher}",
+        "-u nobody -- {launcher}",
+        "-u {user} -g root -- {launcher}",
+        "-u {user} -D /tmp -- {launcher}",
+        "-u {user} -R /tmp -- {launcher}",
+        "-e -u {user} /etc/hostname",
+        "-- {launcher}",
     ],
-    ids=" ".join,
 )
-def test_nothing_else_gets_through(hub_account: TwoUsers, arguments: list[str]) -> None:
-    filled = [one.format(alice=hub_account.alice.name, launcher=LAUNCHER) for one in arguments]
-    done = sudo(hub_account, *filled, stdin='{"verb": "check"}')
+def test_nothing_else_gets_through(machine: Machine, arguments: str) -> None:
+    filled = arguments.format(user=machine.user.name, launcher=LAUNCHER).split()
+    # What is not there is not asked to be preserved.
+    variables = {"SPRINGTIDE_COMMANDS": "/tmp"}
+    done = machine.run(["sudo", "-n", *filled], '{"verb": "check"}', environment=variables, check=False)
     assert done.returncode != 0
     assert done.stdout == ""
+    assert "sudo" in done.stderr
 
 
-def test_the_user_herself_gains_nothing(hub_account: TwoUsers) -> None:
-    command = ["sudo", "-n", "-u", hub_account.bob.name, "--", str(LAUNCHER)]
-    done = run_as(hub_account.alice, command, stdin='{"verb": "check"}', check=False)
+def test_the_user_gains_nothing_over_the_hub(machine: Machine) -> None:
+    command = ["sudo", "-n", "-u", machine.hub.name, "--", LAUNCHER]
+    done = machine.run(command, '{"verb": "check"}', account=machine.user, check=False)
     assert (done.returncode != 0, done.stdout) == (True, "")
 
 
-def test_only_root_can_change_the_program_and_its_site_file(hub_account: TwoUsers) -> None:
+def test_only_root_can_change_the_program_and_its_site_file(machine: Machine) -> None:
     for file in (LAUNCHER, SITE_FILE):
-        for path in (file, *file.parents):
-            status = path.stat()
-            assert status.st_uid == 0
-            assert not status.st_mode & 0o022, path
+        for path in (Path(file), *Path(file).parents):
+            owner, mode = machine.run(["stat", "--format=%u %a", str(path)]).stdout.split()
+            assert owner == "0"
+            assert not int(mode, 8) & 0o022, path
 
 
-def test_a_launcher_that_hangs_is_an_answer_and_not_waited_for(
-    hub_account: TwoUsers, slurm: Slurm, passable_folder: Path
-) -> None:
-    (passable_folder / "scancel").write_text("#!/bin/sh\nexec sleep 8\n")
-    (passable_folder / "scancel").chmod(0o755)
-    write_site(passable_folder, slurm)
+def test_a_launcher_that_hangs_is_an_answer_and_not_waited_for(machine: Machine, trap: Path) -> None:
+    # sudo runs as root: the hub may not kill it.
+    machine.write_site(trap)
     try:
-        said = as_hub(
-            hub_account,
+        said = machine.python(
             f"""
-    import time
     begun = time.monotonic()
+    command = ["sudo", "-n", "-u", {machine.user.name!r}, "--", {LAUNCHER!r}]
     request = b'{{"verb": "cancel", "dialect": "slurm", "id": "1"}}'
-    command = ["sudo", "-n", "-u", {hub_account.alice.name!r}, "--", {str(LAUNCHER)!r}]
     answer = await run_command(command, stdin=request, timeout_s=1)
     print(answer.exit_status, time.monotonic() - begun < 4)
     print((await run_command(["true"])).exit_status)
-""",
+"""
         )
     finally:
-        write_site(slurm.commands, slurm)
+        machine.write_site(machine.slurm.commands)
     assert said == ["124 True", "0"]
 
 
 @pytest.fixture
-def passable_folder() -> Iterator[Path]:
+def trap() -> Iterator[Path]:
+    """Yield a folder of commands that nobody should run, and of one that takes long."""
     with tempfile.TemporaryDirectory(prefix="springtide-sudo-", dir="/tmp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "json.py").write_text(f"open('{folder}/sprung', 'w')")
+        for program, script in {"sbatch": f"touch {folder}/sprung", "scancel": "exec sleep 6"}.items():
+            (folder / program).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / program).chmod(0o755)
+        yield folder

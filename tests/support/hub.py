@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import requests
 import yaml
 
+from tests.support import logs
 from tests.support.kernels import SessionClient
 from tests.support.network import free_ports, http_status
 from tests.support.processes import Daemon, Process, descendants, process
@@ -212,11 +214,37 @@ class RunningHub:
         what = f"session {name!r} of {user} is gone"
         wait_until(lambda: self._server(user, name) is None, seconds, what, interval=0.2)
 
+    def stop_all_sessions(self, seconds: float = 90) -> None:
+        """Stop every session of everybody, and return when the hub has forgotten them."""
+
+        def none_left() -> bool:
+            users = self.api("GET", "users?state=active").json()
+            active = [(user["name"], name) for user in users for name in user["servers"]]
+            for user, name in active:
+                self.api("DELETE", f"users/{user}/servers/{name}")
+            return not active
+
+        wait_until(none_left, seconds, "no session is left", interval=0.5)
+
     def _server(self, user: str, name: str) -> dict[str, Any] | None:
         answer = self.api("GET", f"users/{user}")
         answer.raise_for_status()
         server: dict[str, Any] | None = answer.json()["servers"].get(name)
         return server
+
+
+@contextmanager
+def shared_hub(
+    lab: Mapping[str, Any], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningHub]:
+    """Yield a running platform whose logs are shown with a failing test; stop it at the end."""
+    hub = RunningHub(lab, folder, environment)
+    logs.show_on_failure("hub", lambda: hub.logs)
+    try:
+        yield hub.start()
+    finally:
+        hub.stop()
+        logs.forget("hub")
 
 
 def _with_free_ports(lab: Mapping[str, Any]) -> dict[str, Any]:

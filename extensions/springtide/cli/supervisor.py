@@ -66,6 +66,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._hub_host = ""
         self._was_up = False
+        self._begun = False
         self._lock: IO[str] | None = None
 
     @property
@@ -103,6 +104,7 @@ class Supervisor:
         SpringtideError
             If one of them does not start; the last lines of its log are in the message.
         """
+        self._begun = True
         self._interrupted()
         self._check_ports()
         self._start("proxy", self._proxy_command())
@@ -323,6 +325,9 @@ class Supervisor:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
+        if not self._begun:
+            # An image is being built, which takes minutes; nothing runs yet that would have to be stopped.
+            self._interrupted()
 
     def _interrupted(self) -> None:
         if self._stop.is_set():

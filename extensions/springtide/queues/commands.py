@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 ANSWER_WITHIN_S = 20.0
+_ENDS_WITHIN_S = 1.0
 # The only variables a scheduler's command gets: where its configuration is, and a fixed language for its words.
 _KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "HOME", "USER", "LOGNAME")
 
@@ -58,6 +61,7 @@ async def run_command(
             stderr=asyncio.subprocess.PIPE,
             env=dict(environment if environment is not None else command_environment()),
             cwd="/",
+            start_new_session=True,
             **(account or {}),  # type: ignore[arg-type]  # the keywords of Popen have no common type
         )
     except OSError as error:
@@ -65,11 +69,18 @@ async def run_command(
     try:
         output, errors = await asyncio.wait_for(process.communicate(stdin), timeout_s)
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        await _end(process)
         return Answer(124, "", f"{argv[0]} did not answer within {timeout_s:.0f} s")
     except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
+        await _end(process)
         raise
     return Answer(process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a command and its children, and wait a moment; those that sudo started as somebody else end later."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        # Not for ever: whoever still holds the command's output would be waited for, too.
+        await asyncio.wait_for(process.wait(), _ENDS_WITHIN_S)
