@@ -147,7 +147,7 @@ def test_a_second_engine_starts_beside_the_machines_own_and_ends_with_its_contai
     interfaces = _network_interfaces()
     with private_engine(tmp_path) as engine:
         assert engine.started_here
-        assert engine.environment == {"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}
+        assert engine.environment == {"DOCKER_HOST": engine.url}
         assert engine.client.containers.list(all=True) == []
         started = {one for one in descendants(os.getpid()) if str(tmp_path) in one.command}
         assert {one.command.split()[0].rpartition("/")[2] for one in started} == {"dockerd", "containerd"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,11 +61,13 @@ def private_engine(directory: Path) -> Iterator[DockerEngine]:
 
     Its network namespace is what keeps it apart: without, even ``--bridge=none`` removes the other engine's docker0.
     """
-    url = f"unix://{directory}/engine.sock"
-    places = [f"--{name}={directory / name}" for name in ("data-root", "exec-root", "pidfile")]
-    command = ["unshare", "--net", find_dockerd(), f"--host={url}", *places]
-    with _running(command, directory / "dockerd.log", url) as engine:
-        yield engine
+    # A socket's path may have 107 characters at the most, and pytest's folders are long.
+    with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as short:
+        url = f"unix://{short}/engine.sock"
+        places = [f"--data-root={directory / 'data-root'}", f"--exec-root={short}/exec", f"--pidfile={short}/pid"]
+        command = ["unshare", "--net", find_dockerd(), f"--host={url}", *places]
+        with _running(command, directory / "dockerd.log", url) as engine:
+            yield engine
 
 
 @contextmanager
