@@ -61,7 +61,12 @@ def slurm() -> Iterator[Slurm]:
 def openpbs() -> OpenPBS:
     """Return the OpenPBS server of this machine, which is set up by hand."""
     found = find_openpbs()
-    require("a real OpenPBS whose server answers", found, "see DEVELOPERS.md", always_optional=True)
+    require(
+        "a real OpenPBS whose server answers",
+        found,
+        "set one up by hand: its qsub is looked for in PBS_EXEC, /opt/pbs and on PATH",
+        always_optional=True,
+    )
     assert found
     return found
 
