@@ -7,6 +7,8 @@ The tree::
     ├── OptionsError          what a user asked for a session is not allowed (form, API)
     ├── EnvironmentsError     an image or virtual environment cannot be built or used
     ├── EngineError           the Docker Engine cannot be asked
+    ├── LedgerError           the database of what was submitted cannot be read or written
+    ├── ScriptError           a batch script or what it asks for cannot be used
     └── QueueError            a batch queue refused or could not be asked
         ├── QueueUnreachable  it did not answer: nothing is known, try again (transient)
         └── SubmitRefused     it answered no
@@ -82,6 +84,14 @@ class EnvironmentsError(SpringtideError):
 
 class EngineError(SpringtideError):
     """The Docker Engine cannot be asked."""
+
+
+class LedgerError(SpringtideError):
+    """The database of what was submitted cannot be read or written; transient where it is only busy."""
+
+
+class ScriptError(SpringtideError):
+    """A batch script, or what it asks for, cannot be used; the message names the line where there is one."""
 
 
 class QueueError(SpringtideError):
