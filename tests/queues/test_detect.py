@@ -1,20 +1,23 @@
 """Which scheduler a machine has is asked of the commands themselves."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from springtide.errors import QueueError
-from springtide.lab.models import BatchSite
+from springtide.lab.models import BatchSite, LocalSite
 from springtide.queues.detect import dialect_of, find_scheduler, open_queue
 
 PBS_PRO = {"qsub": "", "qstat": "case $1 in --version) echo 'pbs_version = 23.06.06';; esac"}
 TORQUE = {"qsub": "", "qstat": "case $1 in --version) echo 'Version: 6.1.3' >&2;; esac"}
 SLURM = {"sbatch": "", "squeue": "", "sinfo": ""}
-# The wrappers of slurm-wlm-torque know no --version.
-WRAPPERS = {"qsub": "", "qstat": "echo 'Unknown option: version'; exit 1"}
+# The wrappers of slurm-wlm-torque know no --version, and say which sbatch they would run.
+QSTAT = "case $1 in --version) echo 'Unknown option: version' >&2; exit 2;; esac"
+WRAPPERS = {"qsub": '[ $1 = --sbatchline ] && echo "/usr/bin/sbatch -o /dev/null"', "qstat": QSTAT}
+STRANGERS = {"qsub": "exit 1", "qstat": QSTAT}
 DOWN = "echo 'cannot connect to server head' >&2; exit 1"
 
 
@@ -40,7 +43,9 @@ def site(folder: Path | None = None, kind: str = "batch") -> BatchSite:
         ([SLURM], "slurm"),
         ([SLURM, WRAPPERS], "slurm"),
         ([SLURM, PBS_PRO], "pbspro"),
-        ([WRAPPERS], None),
+        ([WRAPPERS], "slurm-pbs"),
+        ([STRANGERS], None),
+        ([STRANGERS, SLURM], "slurm"),
         ([], None),
     ],
 )
@@ -61,6 +66,24 @@ async def test_what_was_found_is_opened_as_its_dialect(tmp_path: Path) -> None:
     assert (found.dialect, found.folder, found.answers) == ("slurm", tmp_path, True)
     queue = open_queue(found)
     assert (queue.dialect, queue.folder) == ("slurm", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["slurm", "batch"])
+async def test_a_slurm_site_may_have_only_its_pbs_commands(tmp_path: Path, kind: str) -> None:
+    found = await find_scheduler(site(commands(tmp_path, WRAPPERS), kind))
+    assert (found.dialect, found.answers) == ("slurm-pbs", True)
+    assert open_queue(found).dialect == "slurm-pbs"
+
+
+async def test_pbs_commands_of_slurm_are_no_torque(tmp_path: Path) -> None:
+    with pytest.raises(QueueError):
+        await find_scheduler(site(commands(tmp_path, WRAPPERS), "torque"))
+
+
+async def test_the_local_queue_is_always_there() -> None:
+    found = await find_scheduler(LocalSite(kind="local"))
+    assert (found.dialect, found.answers, found.folder) == ("local", True, Path(sys.executable).parent)
+    assert open_queue(found).dialect == "local"
 
 
 async def test_a_scheduler_that_is_down_is_found_with_its_words(tmp_path: Path) -> None:
@@ -86,4 +109,5 @@ async def test_another_kind_than_the_sites_is_not_taken(tmp_path: Path) -> None:
 async def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(QueueError, match="No batch commands of pbspro or torque or slurm were found") as caught:
         await find_scheduler(site(tmp_path))
+    assert "qsub and qstat; sbatch and squeue" in caught.value.message
     assert "commands" in caught.value.hint

@@ -10,9 +10,11 @@ import getpass
 import os
 import secrets
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +26,18 @@ from tests.support.waiting import wait_until
 
 NODES = ("127.0.0.2", "127.0.0.3")
 CPUS_PER_NODE = 4
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "qsub", "qstat", "qdel")
+PBS_PROGRAMS = ("qsub", "qstat", "qdel", "pbsnodes")
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", *PBS_PROGRAMS)
 
 _SEARCH_PATH = "/usr/bin:/usr/sbin"
 _FOLDER_PREFIX = "springtide-slurm-"
 _LIVE_NODE_STATES = {"idle", "mixed", "allocated", "completing"}
-_FIELDS = ("%i", "%j", "%u", "%T", "%P", "%r", "%N")
+# The name comes last, and each row has an end that no name holds: it may hold line breaks.
+_ROW_END = f"|{secrets.token_hex(8)}"
+_FORMAT = f"%i|%u|%T|%P|%r|%N|%j{_ROW_END}"
 
 # config_overrides lets a node offer more cores than the machine has. Finished jobs stay visible for MinJobAge.
+# Jobs start at once, instead of being collected for three seconds.
 _CONFIGURATION = """\
 ClusterName=springtide
 SlurmctldHost=localhost(127.0.0.1)
@@ -51,6 +57,7 @@ MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
@@ -72,13 +79,13 @@ class QueuedJob:
     """One line of ``squeue``."""
 
     id: str
-    name: str
     user: str
     state: str
     """Slurm's long word: PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, …."""
     partition: str
     reason: str
     nodes: str
+    name: str
 
 
 class Slurm:
@@ -96,7 +103,8 @@ class Slurm:
             *(f"--{name}={folder}/munge.{ending}" for name, ending in _MUNGE_FILES),
         )
         self._controller = self._daemon("slurmctld", "-D")
-        self._nodes = [self._daemon("slurmd", "-D", "-N", node, log=f"slurmd-{node}") for node in NODES]
+        self._port = 0
+        self._nodes = {node: self._daemon("slurmd", "-D", "-N", node, log=f"slurmd-{node}") for node in NODES}
 
     def _daemon(self, program: str, *arguments: str, log: str = "") -> Daemon:
         path = shutil.which(program, path=_SEARCH_PATH) or program
@@ -104,7 +112,7 @@ class Slurm:
 
     @property
     def logs(self) -> list[Path]:
-        return [daemon.log for daemon in (self._munge, self._controller, *self._nodes)]
+        return [daemon.log for daemon in (self._munge, self._controller, *self._nodes.values())]
 
     def start(self) -> None:
         """Write the configuration, start all daemons, and return when both nodes take jobs."""
@@ -118,12 +126,12 @@ class Slurm:
             f"CPUs={CPUS_PER_NODE} RealMemory=4096"
             for node in NODES
         )
+        self._port = free_port()
         self.conf.write_text(
-            _CONFIGURATION.format(folder=self.folder, port=free_port(), user=getpass.getuser(), nodes=nodes)
+            _CONFIGURATION.format(folder=self.folder, port=self._port, user=getpass.getuser(), nodes=nodes)
         )
-        self._munge.start()
-        self._munge.wait_ready((self.folder / "munge.socket").is_socket, seconds=20)
-        for node in self._nodes:
+        self.start_munge()
+        for node in self._nodes.values():
             node.start()
         self.start_controller()
 
@@ -131,7 +139,7 @@ class Slurm:
         """Cancel every job and stop every daemon."""
         if self._controller.is_running:
             self.cancel_all()
-        for daemon in (*self._nodes, self._controller, self._munge):
+        for daemon in (*self._nodes.values(), self._controller, self._munge):
             daemon.stop()
         _kill_those_of(self.folder)
 
@@ -142,7 +150,55 @@ class Slurm:
     def start_controller(self) -> None:
         """Start slurmctld with its saved state, and return when both nodes take jobs again."""
         self._controller.start()
+        # Slurm's commands take seconds to find that nobody listens.
+        self._controller.wait_ready(self._controller_listens, seconds=60)
         self._controller.wait_ready(self._nodes_are_live, seconds=60)
+
+    def _controller_listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+    def stop_munge(self) -> None:
+        """Stop munged: every command fails, jobs and daemons go on."""
+        self._munge.stop()
+
+    def start_munge(self) -> None:
+        self._munge.start()
+        self._munge.wait_ready((self.folder / "munge.socket").is_socket, seconds=20)
+
+    def kill_node(self, node: str) -> None:
+        """Kill a node's slurmd as a crash would; its jobs go on, and the controller learns of it after minutes."""
+        self._nodes[node].stop(signal.SIGKILL)
+
+    def start_node(self, node: str) -> None:
+        """Start a killed slurmd, and return when the nodes take jobs."""
+        self._nodes[node].start()
+        self._nodes[node].wait_ready(self._nodes_are_live, seconds=60)
+
+    def fail_node(self, node: str) -> None:
+        """Let the controller take a node for lost: its jobs end, or wait again where they may be run twice."""
+        self.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"])
+
+    def restore_node(self, node: str) -> None:
+        """Take a lost node back; one whose slurmd answers comes back by itself."""
+        self.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], check=False)
+        wait_until(self._nodes_are_live, 30, f"{node} takes jobs", interval=0.2)
+
+    def requeue(self, identifier: str) -> None:
+        """Put a running job back into the queue, where it waits for two minutes."""
+        self.run(["scontrol", "requeue", identifier])
+
+    def expire(self, identifier: str) -> None:
+        """Let a running job's walltime be over; the controller looks at it every 30 seconds."""
+        self.run(["scontrol", "update", f"JobId={identifier}", "EndTime=now"])
+
+    def pbs_commands(self, folder: Path) -> Path:
+        """Fill `folder` with the PBS commands alone, as at a site without sbatch and squeue at hand."""
+        for name in PBS_PROGRAMS:
+            # A script, not a link: qsub looks for sbatch beside itself.
+            (folder / name).write_text(f'#!/bin/sh\nexec {self.commands / name} "$@"\n')
+            (folder / name).chmod(0o755)
+        return folder
 
     def _nodes_are_live(self) -> bool:
         answer = self.run(["sinfo", "--noheader", "--Node", "--partition=batch", "--format=%T"], check=False)
@@ -160,8 +216,8 @@ class Slurm:
     def jobs(self, *, finished: bool = False) -> list[QueuedJob]:
         """Return the jobs that wait or run; with `finished`, also those that ended in the last two minutes."""
         states = ["--states=all"] if finished else []
-        answer = self.run(["squeue", "--noheader", *states, f"--format={'|'.join(_FIELDS)}"])
-        return [QueuedJob(*line.split("|")) for line in answer.stdout.splitlines()]
+        answer = self.run(["squeue", "--noheader", *states, f"--format={_FORMAT}"])
+        return [QueuedJob(*row.split("|", 6)) for row in answer.stdout.split(f"{_ROW_END}\n")[:-1]]
 
     def job(self, identifier: str) -> QueuedJob | None:
         return next((job for job in self.jobs(finished=True) if job.id == identifier), None)
@@ -175,12 +231,17 @@ class Slurm:
 
         return wait_until(in_a_wanted_state, seconds, f"job {identifier} is {' or '.join(states)}", interval=0.2)
 
-    def cancel_all(self) -> None:
-        """Cancel every job, and return when none waits or runs."""
-        identifiers = [job.id for job in self.jobs()]
+    def cancel_all(self, *, but: Collection[str] = ()) -> None:
+        """Cancel every job but these, and return when none of them waits or runs."""
+
+        def others() -> list[str]:
+            # Without the waiting rest of an array, "12_[3-9%2]", which scancel does not take.
+            return [job.id.partition("_[")[0] for job in self.jobs() if job.id not in but]
+
+        identifiers = others()
         if identifiers:
             self.run(["scancel", *identifiers], check=False)
-            wait_until(lambda: not self.jobs(), 30, "all jobs have ended", interval=0.2)
+            wait_until(lambda: not others(), 30, "all jobs have ended", interval=0.2)
 
 
 _MUNGE_FILES = (

@@ -1,0 +1,1 @@
+"""Slurm: `queue` through its own commands, `pbs` through the PBS commands of slurm-wlm-torque alone."""
