@@ -12,7 +12,7 @@ from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
 from springtide.hub.process import unreadable_python
 from springtide.queues.accounts import Account, UserQueue, account_of, is_ordinary, privileged_group
 from springtide.queues.commands import run_command
-from springtide.queues.slurm import SlurmQueue
+from springtide.queues.slurm.queue import SlurmQueue
 from tests.support.accounts import TwoUsers
 from tests.support.need import require
 

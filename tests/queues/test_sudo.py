@@ -74,9 +74,9 @@ class Machine:
 import asyncio, time
 from pathlib import Path
 from springtide.queues.accounts import UserQueue, account_of
-from springtide.queues.base import JobRequest, new_job_token
+from springtide.queues.model import JobRequest, new_job_token
 from springtide.queues.commands import run_command
-from springtide.queues.slurm import SlurmQueue
+from springtide.queues.slurm.queue import SlurmQueue
 queue = UserQueue(SlurmQueue(Path("/usr/bin"), run_command), account_of({self.user.name!r}, "user"))
 async def main():
 {body}
@@ -158,10 +158,10 @@ def test_a_job_is_submitted_read_and_cancelled_as_the_user(machine: Machine) -> 
 def test_what_the_hub_has_in_its_environment_decides_nothing(machine: Machine, trap: Path) -> None:
     names = ("SPRINGTIDE_COMMANDS", "PYTHONHOME", "PYTHONPATH", "PATH", "HOME", "BASH_ENV", "LD_LIBRARY_PATH")
     options = [*(f"{name}={trap}" for name in names), "SLURM_CONF=/nowhere", "SUDO_USER=", "SBATCH_PARTITION=short"]
-    request = json.dumps({"verb": "submit", "dialect": "slurm", "script": "#!/bin/sh\nsleep 600"})
+    request = json.dumps({"verb": "submit", "dialect": "slurm", "scripts": ["#!/bin/sh\nsleep 600"]})
     command = ["/usr/bin/env", *options, "/usr/bin/sudo", "-n", "-u", machine.user.name, "--", LAUNCHER]
     answer = json.loads(machine.run(command, request).stdout)
-    job = machine.slurm.wait_for(answer["id"], "RUNNING", "PENDING")
+    job = machine.slurm.wait_for(answer["jobs"][0]["id"], "RUNNING", "PENDING")
     machine.slurm.cancel_all()
     assert (job.user, job.partition) == (machine.user.name, "batch")
     assert not (trap / "sprung").exists()
@@ -220,7 +220,7 @@ def test_a_launcher_that_hangs_is_an_answer_and_not_waited_for(machine: Machine,
             f"""
     begun = time.monotonic()
     command = ["sudo", "-n", "-u", {machine.user.name!r}, "--", {LAUNCHER!r}]
-    request = b'{{"verb": "cancel", "dialect": "slurm", "id": "1"}}'
+    request = b'{{"verb": "cancel", "dialect": "slurm", "ids": ["1"]}}'
     answer = await run_command(command, stdin=request, timeout_s=1)
     print(answer.exit_status, time.monotonic() - begun < 4)
     print((await run_command(["true"])).exit_status)

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 ANSWER_WITHIN_S = 20.0
-_ENDS_WITHIN_S = 1.0
+# First asked to end, as the launcher ends what it has started itself, then killed.
+_ENDINGS = ((signal.SIGTERM, 0.3), (signal.SIGKILL, 1.0))
 # The only variables a scheduler's command gets: where its configuration is, and a fixed language for its words.
 _KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "HOME", "USER", "LOGNAME")
 
@@ -79,8 +80,9 @@ async def run_command(
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Kill a command and its children, and wait a moment; those that sudo started as somebody else end later."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(TimeoutError):
-        # Not for ever: whoever still holds the command's output would be waited for, too.
-        await asyncio.wait_for(process.wait(), _ENDS_WITHIN_S)
+    for number, seconds in _ENDINGS:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            # Not for ever: whoever still holds the command's output would be waited for, too.
+            await asyncio.wait_for(process.wait(), seconds)
