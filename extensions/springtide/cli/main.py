@@ -12,9 +12,15 @@ from springtide.errors import LabFileError, SpringtideError
 
 # Where each command lives: imported when it is called, as most need only a part of what is installed.
 _COMMANDS = {
+    "cancel": ("springtide.cli.cancel", "cancel"),
     "check": ("springtide.cli.check", "check"),
     "doctor": ("springtide.cli.doctor", "doctor"),
+    "ledger": ("springtide.cli.ledger", "ledger"),
+    "logs": ("springtide.cli.logs", "logs"),
+    "queue": ("springtide.cli.queue", "queue"),
     "schema": ("springtide.cli.check", "schema"),
+    "status": ("springtide.cli.status", "status"),
+    "submit": ("springtide.cli.submit", "submit"),
     "up": ("springtide.cli.up", "up"),
 }
 
