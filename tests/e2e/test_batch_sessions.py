@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from springtide.ledger.store import Ledger
 from tests.conftest import StartHub
 from tests.e2e.labs import slurm_lab
 from tests.support.accounts import Account, TwoUsers
@@ -159,6 +160,43 @@ def test_a_session_stopped_during_an_outage_leaves_no_job(hub: RunningHub, slurm
     assert answer.status_code == 202
     slurm.start_controller()
     wait_until(lambda: jobs_of(slurm, two_users.alice.name) == [], 90, "the job is cancelled after all")
+
+
+def test_the_ledger_says_what_became_of_a_session(hub: RunningHub, slurm: Slurm, two_users: TwoUsers) -> None:
+    alice = two_users.alice.name
+    hub.start_session(alice, {"profile": "batch", "cpus": 2})
+    with Ledger.open(hub.state / "ledger.sqlite") as ledger:
+        row = ledger.jobs(user=alice, kind="session", limit=1)[0]
+        assert (row.state, row.site, row.cores, row.account) == ("running", "cluster", 2, alice)
+        assert row.started is not None
+        assert row.job_id == next(job.id for job in slurm.jobs() if job.user == alice)
+        hub.stop_session(alice)
+        ended = ledger.job(row.token)
+    assert ended is not None
+    assert (ended.state, ended.cause) == ("finished", "cancelled")
+
+
+def test_a_request_no_node_can_meet_is_not_submitted(hub: RunningHub, slurm: Slurm, two_users: TwoUsers) -> None:
+    # The profile allows an hour, the queue "short" ten minutes.
+    alice = two_users.alice.name
+    options = {"profile": "batch", "queue": "short", "walltime": "1h"}
+    answer = hub.api("POST", f"users/{alice}/server", alice, json=options)
+    assert answer.status_code == 400
+    assert "10 min" in answer.text
+    assert jobs_of(slurm, alice) == []
+
+
+def test_a_job_that_no_session_explains_is_cancelled(
+    nothing_left: LeakCheck, two_users: TwoUsers, slurm: Slurm, start_hub: StartHub
+) -> None:
+    alice = two_users.alice.name
+    hub = start_hub(slurm_lab(), environment=slurm.environment)
+    hub.start_session(alice, {"profile": "batch"})
+    hub.kill_all()
+    (hub.state / "data" / "jupyterhub.sqlite").unlink()
+    assert jobs_of(slurm, alice) == ["RUNNING"]
+    hub.start()
+    wait_until(lambda: jobs_of(slurm, alice) == [], 60, "the forgotten session's job is cancelled")
 
 
 def test_a_job_that_dies_at_once_is_shown_with_its_last_lines(

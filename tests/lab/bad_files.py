@@ -101,6 +101,7 @@ BAD: dict[str, Bad] = {
         RIGHT + "hub: {state_directory: var}\n", 4, "hub.state_directory", "relative", "var", "absol"
     ),
     "database no URL": Bad(RIGHT + "hub: {database: hub.db}\n", 4, "hub.database", "URL", "", "sqlite:///"),
+    "ledger no URL": Bad(RIGHT + "hub: {ledger: jobs.db}\n", 4, "hub.ledger", "URL", "", "sqlite:///"),
     "timeout no duration": Bad(
         RIGHT + "hub: {idle_timeout: often}\n", 4, "hub.idle_timeout", "duration", "often", "90m"
     ),

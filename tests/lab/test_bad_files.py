@@ -98,6 +98,7 @@ def test_a_link_to_itself_cannot_be_read(tmp_path: Path) -> None:
         "sites: {d: {kind: local, environment_variables: {A-B: hunter2}}}\n",
         "hub: {database: 'pg:/u:hunter2@host'}\n",
         "hub:\n  database: postgresql://u:hunter2@host: 3\n",
+        "hub: {ledger: 'pg:/u:hunter2@host'}\n",
         "client_secret: hunter2: x\n",
     ],
 )

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import shlex
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import batchspawner
@@ -22,25 +20,27 @@ from traitlets import Any as AnyTrait
 from traitlets import Float, List, Unicode
 
 from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
+from springtide.hub.batch_script import session_script
+from springtide.hub.batch_words import View, progress_of
+from springtide.hub.expected import foreseen
 from springtide.hub.reach import is_this_machine
 from springtide.hub.words import spawn_failure, spawn_failure_of
-from springtide.queues.base import JobRequest, JobState, new_job_token
-from springtide.queues.launcher import LOG_FOLDER
+from springtide.queues.feasible import problems_with
+from springtide.queues.model import Cause, Estimate, JobInfo, JobRequest, Node, QueueLimits, new_job_token
 from springtide.queues.monitor import Sight, is_waiting
-from springtide.queues.reasons import explain_reason
+from springtide.queues.reasons import explain_end
 from springtide.texts import translator
 from springtide.units import describe_duration
 
-_NODE_PROGRAM = Path(__file__).with_name("node_program.py")
-_END_OF_PROGRAM = "END_OF_SPRINGTIDE_NODE_PROGRAM"
 _SUBMIT_WITHIN_S = 600.0
 _RETRY_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 30.0
 _STOP_WITHIN_S = 60.0
-# How often the scheduler is asked while somebody waits in front of the page; once the port is known, the node is next.
+# How often the scheduler is asked when somebody has just opened the page; once the port is known, the node is next.
 _WATCH_EVERY_S = 3.0
 _LOCATE_EVERY_S = 0.3
 _WATCHED_FOR_S = 120.0
+_FORESEE_EVERY_S = 60.0
 
 
 class BatchSession(batchspawner.BatchSpawnerBase):
@@ -52,6 +52,8 @@ class BatchSession(batchspawner.BatchSpawnerBase):
     resources = AnyTrait(help="The validated request: cpus, memory_bytes, walltime_s, queue.")
     python = Unicode(help="Python of the session on the nodes.")
     language = Unicode("en")
+    rows = AnyTrait(help="The sessions' rows in the ledger.")
+    expected = AnyTrait(help="The site's forecasts of when jobs start.")
     report_within_s = Float(300.0, help="How long a running job may take to report its port.")
     env_keep = List(Unicode(), [])
     keep_state: Callable[[], None]
@@ -61,6 +63,10 @@ class BatchSession(batchspawner.BatchSpawnerBase):
     _submission: asyncio.Task[str] | None = None
     _sight: Sight | None = None
     _outage = ""
+    _estimate: Estimate | None = None
+    _nodes: tuple[Node, ...] = ()
+    _queues: tuple[QueueLimits, ...] = ()
+    _foreseen_at = float("-inf")
     _running_since: float | None = None
     _submitted_at = 0.0
     _waits_since = _watched_at = float("-inf")
@@ -71,13 +77,16 @@ class BatchSession(batchspawner.BatchSpawnerBase):
 
     async def start(self) -> tuple[str, int]:
         """Submit the session's job and wait, as long as the queue takes, until it reports its port."""
-        self.job_token, self.port, self.job_id = new_job_token(), 0, ""
+        self.job_token, self.port, self.job_id = self.job_token or new_job_token(), 0, ""
         self.token_digest = _digest(self.api_token)
         self._submitted_at = time.time()
-        script = self.user_queue.queue.script(self._job_request())
+        request = self._job_request()
+        await self._check_feasible(request)
+        script = self.user_queue.queue.script(request)
         self.keep_state()
         self.job_id = await self._submit(script)
         self.keep_state()
+        await self.rows.change(self.job_token, job_id=self.job_id, state="queued", submitted=time.time())
         self.log.info("Session %s is job %s (%s)", self._log_name, self.job_id, self.job_token)
         return await self.locate()
 
@@ -94,13 +103,18 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             self._sight = sight = await self.monitor.look(self.job_id, within_s=self._patience_s())
             if sight.ended:
                 raise await self._death(sight)
-            node = self._node(sight)
+            node = self._view().node
             if node and self.port:
                 self.ip = await self._address(node)
                 self.keep_state()
+                if sight.job is not None:
+                    await self.rows.follow(self.job_token, sight.job)
                 return self.ip, self.port
             if node:
+                self.expected.forget(self.job_id)
                 await self._check_silence(node)
+            elif is_waiting(sight):
+                await self._foresee()
             await self._port_comes()
 
     async def poll(self) -> int | None:
@@ -119,11 +133,11 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         self._sight = sight = await self.monitor.look(self.job_id)
         if not sight.ended:
             return None
-        status = await self._exit_status(sight)
-        self._last_words = self._ended_words(status, sight)
+        job = await self._ended_job(sight)
+        self._last_words = self._ended_words(job)
         self.monitor.forget(self.job_id)
         await self._remove_log()
-        return 1 if status is None else status
+        return 1 if job is None or job.exit_status is None else job.exit_status
 
     async def stop(self, now: bool = False) -> None:
         """Cancel the job and wait until it has left the queue; an outage is waited for, as the job must not stay."""
@@ -147,9 +161,9 @@ class BatchSession(batchspawner.BatchSpawnerBase):
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say where the job is, each time that changes."""
         said = ""
+        self._watched_at = time.monotonic()
         while True:
-            self._watched_at = time.monotonic()
-            percent, message = self._progress()
+            percent, message = progress_of(self._view())
             if message and message != said:
                 yield {"progress": percent, "message": message}
                 said = message
@@ -217,12 +231,24 @@ class BatchSession(batchspawner.BatchSpawnerBase):
 
     # --- submitting ---------------------------------------------------------------------------------------------
 
+    async def _check_feasible(self, request: JobRequest) -> None:
+        """Refuse what can never run before it is submitted; a site that cannot be asked refuses nothing."""
+        try:
+            self._nodes, self._queues = await self.monitor.nodes(), await self.monitor.queues()
+        except QueueUnreachable as outage:
+            self.log.info("Session %s is submitted unchecked: %s", self._log_name, outage.message)
+            return
+        problems = problems_with(request, self._nodes, self._queues, self.language)
+        if problems:
+            raise spawn_failure(" ".join(problems), reason="refused", status_code=400)
+
     def _job_request(self) -> JobRequest:
         wanted, site = self.resources, self.site
         return JobRequest(
             body=self._script_body(),
             name=self.job_token,
             cores=int(wanted.cpus),
+            ranks=1,
             memory_bytes=wanted.memory_bytes,
             walltime_s=wanted.walltime_s,
             queue=wanted.queue or site.queue,
@@ -234,22 +260,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         environment = {**self.get_env(), **self.site.environment_variables}
         if self.user_queue.account.uid == 0:
             environment["SPRINGTIDE_ARGS"] = "--allow-root"
-        exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
-        log = f'"$HOME/{LOG_FOLDER}/{self.job_token}.log"'
-        return "\n".join(
-            [
-                "umask 077",
-                f'mkdir -p "$HOME/{LOG_FOLDER}"',
-                f"exec >{log} 2>&1",
-                "umask 022",
-                'cd "$HOME"',
-                self.site.prologue.strip(),
-                exports,
-                f"exec {shlex.quote(self.python)} - <<'{_END_OF_PROGRAM}'",
-                _NODE_PROGRAM.read_text(encoding="utf-8"),
-                _END_OF_PROGRAM,
-            ]
-        )
+        return session_script(self.job_token, environment, self.site.prologue, self.python)
 
     async def _submit(self, script: str) -> str:
         """Return the job's id; through an outage, look for the job by its name before submitting it again."""
@@ -327,6 +338,23 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         recently = time.monotonic() - _WATCHED_FOR_S
         return _WATCH_EVERY_S if max(self._watched_at, self._waits_since) > recently else None
 
+    async def _foresee(self) -> None:
+        """Find out when the job may start, and what the site has: for the page of who waits."""
+        if time.monotonic() - self._foreseen_at < _FORESEE_EVERY_S:
+            return
+        self._foreseen_at = time.monotonic()
+        waited_s = max(0.0, time.time() - self._submitted_at)
+        first = self._estimate is None
+        self._estimate = await foreseen(self.expected, self.job_id, self._job_request(), waited_s=waited_s)
+        if first and self._estimate is not None:
+            now = time.time()
+            await self.rows.change(
+                self.job_token,
+                expected_start_low=now + self._estimate.low_s,
+                expected_start=now + self._estimate.median_s,
+                expected_start_high=now + self._estimate.high_s,
+            )
+
     async def _port_comes(self) -> None:
         """Wait a second, or until the port is reported: a session should not be slower than it must be."""
         for _ in range(10):
@@ -350,22 +378,28 @@ class BatchSession(batchspawner.BatchSpawnerBase):
 
     async def _death(self, sight: Sight) -> SpawnException:
         words = translator(self.language)
-        status = await self._exit_status(sight)
+        job = await self._ended_job(sight)
         log = await self._log_tail()
         self.monitor.forget(self.job_id)
-        if sight.job is None and not log:
+        if job is None and not log:
             return spawn_failure(words("batch.vanished", job=self.job_id), reason="vanished")
-        shown = words("batch.status_unknown") if status is None else status
-        # The scheduler's words name times and nodes; the program's own last lines say more, where there are any.
-        reason = sight.job.reason if sight.job and not log else ""
-        key = "batch.died" if log else "batch.died_silently"
-        return spawn_failure(words(key, job=self.job_id, status=shown, reason=reason), reason="died", log=log)
+        why = explain_end(job, self.language) if job else ""
+        text = words("batch.died" if log else "batch.died_silently", job=self.job_id, why=why)
+        return spawn_failure(text, reason="died", log=log)
 
-    async def _exit_status(self, sight: Sight) -> int | None:
-        if sight.job is not None and sight.job.exit_status is not None:
-            return sight.job.exit_status
-        status: int | None = await self.user_queue.queue.exit_status(self.job_id)
-        return status
+    async def _ended_job(self, sight: Sight) -> JobInfo | None:
+        """Return all that is known of the job that ended, and write it into the ledger."""
+        job: JobInfo | None = sight.job
+        try:
+            known = await self.user_queue.queue.details([self.job_id])
+            job = known.get(self.job_id, job)
+        except QueueUnreachable as outage:
+            self.log.info("How job %s ended is not known: %s", self.job_id, outage.message)
+        if job is None:
+            await self.rows.end(self.job_token, cause=Cause.LOST.value)
+        else:
+            await self.rows.follow(self.job_token, job)
+        return job
 
     async def _log_tail(self) -> list[str]:
         try:
@@ -374,41 +408,23 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             return [error.message]
         return lines
 
-    def _ended_words(self, status: int | None, sight: Sight) -> str:
+    def _ended_words(self, job: JobInfo | None) -> str:
         words = translator(self.language)
-        reason = sight.job.reason if sight.job else ""
-        return words("batch.ended", status=words("batch.status_unknown") if status is None else status, reason=reason)
+        if job is None:
+            return words("batch.vanished", job=self.job_id)
+        return words("batch.ended", why=explain_end(job, self.language))
 
-    def _node(self, sight: Sight) -> str:
-        return sight.job.nodes[0] if sight.job and sight.job.state.placed and sight.job.nodes else ""
-
-    def _progress(self) -> tuple[int, str]:
-        words, sight = translator(self.language), self._sight
-        if not self.job_id or sight is None:
-            if self._outage:
-                return 5, words("batch.outage", duration=self._waited(), words=self._outage)
-            return 5, words("batch.submitting")
-        if sight.outage:
-            return 20, words("batch.outage", duration=describe_duration(sight.age_s), words=sight.outage)
-        if sight.ended:
-            return 60, ""  # why it ended is said with the failure
-        node = self._node(sight)
-        if node:
-            return 60, words("batch.running", job=self.job_id, node=node)
-        return 20, self._waiting_words(sight)
-
-    def _waiting_words(self, sight: Sight) -> str:
-        words = translator(self.language)
-        reason = explain_reason(sight.job.reason if sight.job else "", self.language)
-        if sight.job is not None and sight.job.state is JobState.HELD:
-            return words("batch.held", job=self.job_id, reason=reason)
-        text = words("batch.waiting", job=self.job_id, since=words("batch.since", duration=self._waited()))
-        return f"{text} {reason}" if reason and is_waiting(sight) else text
-
-    def _waited(self) -> str:
-        """Return how long the user has waited, rounded so that the page does not change every second."""
-        waited_s = max(0.0, time.time() - self._submitted_at)
-        return describe_duration(waited_s - waited_s % (60 if waited_s > 60 else 10))
+    def _view(self) -> View:
+        return View(
+            language=self.language,
+            job_id=self.job_id,
+            sight=self._sight,
+            outage=self._outage,
+            submitted_at=self._submitted_at,
+            estimate=self._estimate,
+            nodes=self._nodes,
+            queues=self._queues,
+        )
 
 
 class PbsProSession(BatchSession, batchspawner.PBSSpawner):
@@ -423,7 +439,12 @@ class SlurmSession(BatchSession, batchspawner.SlurmSpawner):
     """A session as a job of Slurm."""
 
 
-SESSIONS: dict[str, type[BatchSession]] = {"pbspro": PbsProSession, "torque": TorqueSession, "slurm": SlurmSession}
+SESSIONS: dict[str, type[BatchSession]] = {
+    "pbspro": PbsProSession,
+    "torque": TorqueSession,
+    "slurm": SlurmSession,
+    "slurm-pbs": SlurmSession,
+}
 
 
 def _digest(token: str) -> str:

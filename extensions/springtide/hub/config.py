@@ -21,12 +21,14 @@ from springtide.hub.gallery import wanted_environment
 from springtide.hub.places import groups_of
 from springtide.hub.probes import container_facts, queue_facts
 from springtide.hub.reach import hub_address
+from springtide.hub.session_rows import SessionRows
 from springtide.hub.spawn_form import render_spawn_form
 from springtide.hub.spawner import LabSpawner
 from springtide.hub.state import StateDirectory, default_state_directory
 from springtide.lab.load import load_lab
 from springtide.lab.models import BatchSite, Lab
 from springtide.lab.profiles import visible_profiles
+from springtide.ledger.place import ledger_url
 from springtide.queues.detect import find_scheduler, open_queue
 from springtide.queues.monitor import Monitor
 from springtide.share import share_path
@@ -85,6 +87,7 @@ def make_context(lab: Lab, state: StateDirectory) -> HubContext:
         instance=state.secret("instance", 3),
         environments=resolve(lab),
         tutorials=lab.tutorials or share_path("notebooks"),
+        rows=SessionRows(ledger_url(lab.hub.ledger, state.path)),
         monitors=_in_thread(_find_queues(lab)),
     )
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from springtide.environments.catalog import EnvironmentRecipe
 from springtide.errors import QueueError
+from springtide.hub.expected import Expected
 from springtide.hub.options import SessionRequest
+from springtide.hub.session_rows import SessionRows
 from springtide.hub.shared import Shared
 from springtide.lab.models import BatchSite, Lab, Text
 from springtide.queues.accounts import Account, account_of
@@ -32,6 +34,8 @@ class HubContext(Shared):
         The environments the profiles use.
     tutorials : Path
         The shared notebooks.
+    rows : SessionRows
+        The sessions' rows in the ledger.
     """
 
     lab: Lab
@@ -39,11 +43,15 @@ class HubContext(Shared):
     instance: str
     environments: dict[str, EnvironmentRecipe]
     tutorials: Path
+    rows: SessionRows
+    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Per user and server name: the row of each session this hub knows."""
     monitors: dict[str, Monitor] = field(default_factory=dict)
     """The one poller of each batch site that was found."""
     has_unreadable_sessions: bool = False
     """Whether the database holds a session that cannot be understood: it may run, so nothing may be swept away."""
     sweeping: asyncio.Task[None] | None = None
+    _expected: dict[str, Expected] = field(default_factory=dict)
     _network_locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     starts: asyncio.Semaphore = field(init=False)
     """Holds back starts on this machine beyond what the lab allows at once; places in a queue do not count."""
@@ -96,7 +104,7 @@ class HubContext(Shared):
         QueueError
             If it is not.
         """
-        site = self.lab.sites[name]
+        site = self.lab.sites.get(name)
         if not isinstance(site, BatchSite):
             raise QueueError(f"The site “{name}” is not a batch queue.")
         return site
@@ -118,6 +126,10 @@ class HubContext(Shared):
             found = await find_scheduler(site)
             self.monitors.setdefault(site_name, Monitor(open_queue(found)))
         return self.monitors[site_name]
+
+    def expected_at(self, site_name: str, monitor: Monitor) -> Expected:
+        """Return the forecasts for a batch site."""
+        return self._expected.setdefault(site_name, Expected(site_name, monitor, self.rows))
 
     def container_requests(self) -> list[SessionRequest]:
         """Return what this hub's container sessions were given."""

@@ -22,8 +22,9 @@ from springtide.hub.reach import address_to_set, bind_error, hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.queues.accounts import UserQueue, account_of
-from springtide.queues.base import Capacity, Queue
+from springtide.queues.base import Queue
 from springtide.queues.detect import Found, find_scheduler, open_queue
+from springtide.queues.model import Capacity
 from springtide.units import format_memory
 
 State = Literal["ok", "absent", "broken"]

@@ -10,7 +10,8 @@ from springtide.environments.engine import bridge_address
 from springtide.errors import EngineError
 from springtide.lab.fields import is_loopback
 from springtide.lab.models import BatchSite, Lab, LocalSite
-from springtide.queues.base import Capacity, Queue
+from springtide.queues.base import Queue
+from springtide.queues.model import Capacity
 
 _ANY_PORT = 9
 HUB_ADDRESS = "SPRINGTIDE_HUB_ADDRESS"

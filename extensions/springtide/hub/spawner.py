@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
@@ -22,9 +23,12 @@ from springtide.hub.pages import visit
 from springtide.hub.places import groups_of
 from springtide.hub.plan import Plan
 from springtide.hub.process import ProcessSession, closed_folder, runner_of, unreadable_python
+from springtide.hub.session_rows import CANCELLED, KIND
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
+from springtide.ledger.records import JobRecord
 from springtide.queues.accounts import UserQueue
+from springtide.queues.model import new_job_token
 from springtide.share import share_path
 from springtide.texts import translator
 
@@ -49,6 +53,7 @@ class LabSpawner(Spawner):
     _session: Session | None = None
     _language = "en"
     _token_id: int | None = None
+    _row = ""
     _unreadable_state: dict[str, Any] = {}  # noqa: RUF012  # replaced as a whole, never changed
     _spawn_future: asyncio.Future[Any] | None = None
 
@@ -106,10 +111,16 @@ class LabSpawner(Spawner):
         session.cert_paths = self.cert_paths
         try:
             await self._bind(session)
+            await self._open_row(session, self._plan)
             ip, port = await self._start_in_turn(session)
         except SpringtideError as error:
+            await self.context.rows.end(self._row, reason=error.message)
             raise spawn_failure_of(error, reason="site") from error
+        except SpawnException as failure:
+            await self.context.rows.end(self._row, reason=failure.message)
+            raise
         self.ip, self.port = ip, port
+        await self.context.rows.change(self._row, state="running")
         return ip, port
 
     async def _start_in_turn(self, session: Session) -> tuple[str, int]:
@@ -117,6 +128,39 @@ class LabSpawner(Spawner):
             return await session.start()
         async with self.context.starts:
             return await session.start()
+
+    async def _open_row(self, session: Session, plan: Plan) -> None:
+        """Write the session's row into the ledger before anything of the session exists."""
+        self._row = new_job_token()
+        self.context.tokens[(self.user.name, self.name)] = self._row
+        if isinstance(session, BatchSession):
+            session.job_token = self._row
+        await self.context.rows.begin(self._record(session, plan))
+
+    def _record(self, session: Session, plan: Plan) -> JobRecord:
+        wanted, batch = plan.request, isinstance(session, BatchSession)
+        account = session.user_queue.account.name if isinstance(session, BatchSession) else ""
+        dialect = session.user_queue.queue.dialect if isinstance(session, BatchSession) else ""
+        now = time.time()
+        return JobRecord(
+            token=self._row,
+            site=plan.profile.site,
+            user=self.user.name,
+            account=account,
+            name=plan.profile.name,
+            scheduler_name=self._row if batch else "",
+            kind=KIND,
+            dialect=dialect,
+            server=self.name,
+            origin=self.context.instance,
+            queue=wanted.queue,
+            cores=max(1, round(wanted.cpus)),
+            memory_bytes=wanted.memory_bytes,
+            walltime_s=wanted.walltime_s or 0,
+            environment=plan.profile.environment,
+            recorded=now,
+            submitted=None if batch else now,
+        )
 
     async def stop(self, now: bool = False) -> None:
         """Stop the session and wait until nothing of it is left."""
@@ -127,6 +171,7 @@ class LabSpawner(Spawner):
         while not await self._bound(session):
             await asyncio.sleep(_BIND_AGAIN_S)
         await session.stop(now=now)
+        await self.context.rows.end(self._row, cause=CANCELLED)
 
     async def poll(self) -> int | str | None:
         """Return None while the session lives or cannot be asked about, else how it ended."""
@@ -138,6 +183,7 @@ class LabSpawner(Spawner):
         status = await session.poll()
         if status is not None:
             self._tell(session.last_words)
+            await self.context.rows.end(self._row, exit_status=status)
             return status
         if self._check_pending and isinstance(session, BatchSession) and not session.located:
             return await self._wait_on(session)
@@ -169,6 +215,7 @@ class LabSpawner(Spawner):
             "plan": self._plan.as_state(),
             "language": self._language,
             "token_id": self._token_id,
+            "row": self._row,
             "session": child,
         }
 
@@ -180,7 +227,8 @@ class LabSpawner(Spawner):
             if state["version"] != _STATE_VERSION:
                 raise ValueError(f"version {state['version']}")
             self._language, self._token_id = state["language"], state["token_id"]
-            self._plan = Plan.from_state(state["plan"])
+            self._plan, self._row = Plan.from_state(state["plan"]), state.get("row", "")
+            self.context.tokens[(self.user.name, self.name)] = self._row
             self._take_up(self._plan).load_state(state["session"])
         except (KeyError, ValueError, SpawnException) as error:
             # It may well be running: so it is neither forgotten nor swept away, and the administrator is told.
@@ -194,6 +242,7 @@ class LabSpawner(Spawner):
         self._unreadable_state = {}
         self._revoke_token()
         self.context.containers.pop((self.user.name, self.name), None)
+        self.context.tokens.pop((self.user.name, self.name), None)
 
     def _remember_token(self) -> None:
         """Keep which token is the session's, by its number in the hub's database."""
@@ -296,6 +345,7 @@ class LabSpawner(Spawner):
             site=site,
             resources=plan.request,
             python=site.python or sys.executable,
+            rows=self.context.rows,
         )
         if site.api_address:
             session.hub_connect_url = f"http://{site.api_address}:{self.context.lab.hub.api_port}"
@@ -341,6 +391,7 @@ class LabSpawner(Spawner):
             monitor = await self.context.monitor_of(self._plan.profile.site, session.site)
             session.user_queue = UserQueue(monitor.queue, self.context.account_of(self.user.name, session.site))
             session.monitor = monitor
+            session.expected = self.context.expected_at(self._plan.profile.site, monitor)
 
     async def _wait_on(self, session: BatchSession) -> int | None:
         """Go on waiting for a job that was in the queue when the last hub ended, as if this one had submitted it."""

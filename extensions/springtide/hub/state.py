@@ -11,6 +11,7 @@ from pathlib import Path
 
 from springtide.errors import SpringtideError
 from springtide.lab.models import Lab
+from springtide.ledger.place import state_directory
 
 # Words one can read out over a desk: no vowels, no look-alikes, so that no word comes out by accident.
 _PASSWORD_LETTERS = "bcdfghjkmnpqrstvwxz23456789"
@@ -106,12 +107,7 @@ class StateDirectory:
 
 def default_state_directory(lab: Lab) -> Path:
     """Return where the lab keeps its state: as its file says, else where such things belong on Linux."""
-    if lab.hub.state_directory is not None:
-        return lab.hub.state_directory
-    if os.geteuid() == 0:
-        return Path("/var/lib/springtide")
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "springtide"
+    return state_directory(lab.hub.state_directory)
 
 
 def _new_password() -> str:

@@ -1,4 +1,4 @@
-"""Removes containers and networks of this hub that no session explains: a killed hub may leave some."""
+"""Removes containers, networks and jobs of this hub that no session explains: a killed hub may leave some."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from springtide.environments.engine import connect
 from springtide.errors import EngineError
 from springtide.hub.container import INSTANCE_LABEL, SERVER_LABEL, USER_LABEL
 from springtide.hub.context import HubContext
+from springtide.hub.reaping import reap
 
 LOG = logging.getLogger("JupyterHub.sweep")
 # By then the hub has taken up every session that its database knows.
@@ -29,6 +30,7 @@ async def _sweep_later(context: HubContext) -> None:
     if context.has_unreadable_sessions:
         LOG.error("Nothing is swept: what is stored of some sessions cannot be read")
         return
+    await reap(context)
     try:
         await asyncio.to_thread(sweep, context)
     except (EngineError, docker.errors.DockerException, OSError) as error:

@@ -114,6 +114,9 @@ class Hub(Model):
     ~/.local/share/springtide for an ordinary user."""
     database: DatabaseUrl = ""
     """SQLAlchemy URL of the hub's database. Default: SQLite in the state directory."""
+    ledger: DatabaseUrl = ""
+    """SQLAlchemy URL of the ledger: what was submitted, by whom, and what became of it. Default: SQLite in the state
+    directory."""
     idle_timeout: Timeout = 3 * 3600
     """A session without activity for this long is stopped; ``never``: none is."""
     concurrent_starts: StartCount = 100

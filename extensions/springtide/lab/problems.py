@@ -15,7 +15,7 @@ from springtide.errors import Problem
 from springtide.lab.document import Document, Place, dotted
 from springtide.lab.models import BatchSite, Lab, LocalSite
 
-_SECRET = ("environment_variables", "options", "database")
+_SECRET = ("environment_variables", "options", "database", "ledger")
 
 # pydantic's error type -> message, allowed. {…} are filled from the error's context.
 _WORDS = {

@@ -1,0 +1,43 @@
+"""The script of a batch session: it travels on standard input only, so that the session's secrets may stand in it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from springtide.queues.launcher import LOG_FOLDER
+
+_NODE_PROGRAM = Path(__file__).with_name("node_program.py")
+_END_OF_PROGRAM = "END_OF_SPRINGTIDE_NODE_PROGRAM"
+
+
+def session_script(token: str, environment: Mapping[str, str], prologue: str, python: str) -> str:
+    """Return the shell lines that run a session on a node.
+
+    Parameters
+    ----------
+    token : str
+        The job's name, which is also that of its log.
+    environment : mapping
+        The session's variables, its API token among them.
+    prologue : str
+        The site's own lines of shell.
+    python : str
+        Python of the session on the nodes.
+    """
+    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
+    return "\n".join(
+        [
+            "umask 077",
+            f'mkdir -p "$HOME/{LOG_FOLDER}"',
+            f'exec >"$HOME/{LOG_FOLDER}/{token}.log" 2>&1',
+            "umask 022",
+            'cd "$HOME"',
+            prologue.strip(),
+            exports,
+            f"exec {shlex.quote(python)} - <<'{_END_OF_PROGRAM}'",
+            _NODE_PROGRAM.read_text(encoding="utf-8"),
+            _END_OF_PROGRAM,
+        ]
+    )
