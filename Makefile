@@ -18,7 +18,7 @@ test: ## Run lint and all tests on real services; with ARGS: pytest with these a
 	@[[ $$(id -u) -ne 0 ]] || .ci/setup-system test
 	@.ci/setup-python test
 	@$(if $(strip $(ARGS)),,$(MAKE) --no-print-directory lint)
-	.venv/bin/pytest $(ARGS)
+	$(if $(strip $(ARGS)),.venv/bin/pytest $(ARGS),.ci/run-tests)
 
 lint: ## Check style and types
 	@.ci/setup-python test

@@ -73,7 +73,7 @@ def openpbs() -> OpenPBS:
 
 @pytest.fixture(scope="session")
 def two_users() -> Iterator[accounts.TwoUsers]:
-    """Yield two accounts of this machine, springtide-alice and springtide-bob."""
+    """Yield two accounts of this machine that no other run uses."""
     require("root's rights, for two accounts", os.geteuid() == 0, "run the tests as root")
     with accounts.two_accounts() as users:
         yield users

@@ -7,17 +7,21 @@ import os
 import pwd
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.support.processes import all_processes
 from tests.support.waiting import wait_until
 
-NAMES = ("springtide-alice", "springtide-bob")
-
-# Several runs of the tests may share the accounts; the last one to end removes them.
-_LOCK = Path("/run/lock/springtide-test-accounts")
+# Runs at the same time have accounts of their own: what one leaves behind is not the other's.
+_PAIRS = (
+    ("springtide-alice", "springtide-bob"),
+    ("springtide-anna", "springtide-ben"),
+    ("springtide-ada", "springtide-basil"),
+)
+_LOCKS = Path("/run/lock")
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,33 @@ class TwoUsers:
 @contextmanager
 def two_accounts() -> Iterator[TwoUsers]:
     """Yield two accounts with homes that only they can read; remove both at the end. Root only."""
-    with _LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for name in NAMES:
+    with ExitStack() as stack:
+        names = stack.enter_context(_free_pair())
+        for name in names:
             _create(name)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        try:
-            yield TwoUsers(*(account(name) for name in NAMES))
-        finally:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for name in NAMES:
-                    _remove(name)
+            stack.callback(_remove, name)
+        yield TwoUsers(*(account(name) for name in names))
+
+
+@contextmanager
+def _free_pair() -> Iterator[tuple[str, str]]:
+    """Yield the names of a pair that no other run uses; wait for the first pair where all are taken."""
+    with ExitStack() as stack:
+        locks = {names: stack.enter_context((_LOCKS / f"{names[0]}-test").open("w")) for names in _PAIRS}
+        free = next((names for names, lock in locks.items() if _locked(lock, fcntl.LOCK_NB)), None)
+        if free is None:
+            free = _PAIRS[0]
+            _locked(locks[free])
+        yield free
+
+
+def _locked(lock: IO[str], flags: int = 0) -> bool:
+    """Lock a file for this run; whether that went at once, where it must."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def account(name: str) -> Account:
