@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
-from docker.errors import DockerException
-
 import springtide
+from tests.support.docker_engine import DEFAULT_SOCKET, client_that_answers
 
 BENCHMARKS = Path(__file__).parents[2] / "BENCHMARKS.md"
 QUICK = os.environ.get("SPRINGTIDE_BENCH") == "quick"
@@ -113,11 +111,10 @@ def machine() -> str:
 
 
 def _docker_version() -> str:
-    try:
-        client = docker.from_env()
-        try:
-            return f"Docker {client.version()['Version']}"
-        finally:
-            client.close()
-    except DockerException:
+    client = client_that_answers(DEFAULT_SOCKET)
+    if client is None:
         return "no Docker"
+    try:
+        return f"Docker {client.version()['Version']}"
+    finally:
+        client.close()

@@ -44,7 +44,7 @@ def running_engine(directory: Path) -> Iterator[DockerEngine]:
     The data stay when it stops: images built by one run of the tests are there for the next.
     """
     url = os.environ.get("DOCKER_HOST", DEFAULT_SOCKET)
-    client = _client_that_answers(url)
+    client = client_that_answers(url)
     if client:
         with _closing(client):
             yield DockerEngine(url, client, started_here=False)
@@ -97,7 +97,7 @@ def _closing(client: docker.DockerClient) -> Iterator[None]:
 
 
 def _answers(url: str) -> bool:
-    client = _client_that_answers(url)
+    client = client_that_answers(url)
     if client:
         client.close()
     return client is not None
@@ -111,7 +111,7 @@ def _is_listening(url: str) -> bool:
         return probe.connect_ex(path) == 0
 
 
-def _client_that_answers(url: str) -> docker.DockerClient | None:
+def client_that_answers(url: str) -> docker.DockerClient | None:
     # The client leaves its socket open when nobody listens, so it is not asked before someone does.
     if not _is_listening(url):
         return None
