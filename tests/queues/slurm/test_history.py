@@ -15,6 +15,7 @@ from springtide.queues.model import Cause, JobInfo, JobState, Used
 from springtide.queues.slurm.history import parse_history
 from springtide.queues.slurm.jobs import FORMAT
 from springtide.queues.slurm.queue import SlurmQueue
+from tests.queues.slurm import test_jobs as squeue
 
 FIELDS = {
     "JobID": "12",
