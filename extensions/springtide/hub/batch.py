@@ -19,31 +19,27 @@ from jupyterhub.spawner import Spawner, SpawnException
 from traitlets import Any as AnyTrait
 from traitlets import Float, List, Unicode
 
-from springtide.errors import QueueError, QueueUnreachable, SubmitRefused
+from springtide.errors import QueueError, QueueUnreachable
+from springtide.hub.batch_outlook import Outlook
 from springtide.hub.batch_script import session_script
-from springtide.hub.batch_words import View, progress_of
-from springtide.hub.expected import foreseen
+from springtide.hub.batch_submission import Submitting
+from springtide.hub.batch_words import progress_of
 from springtide.hub.reach import is_this_machine
-from springtide.hub.words import spawn_failure, spawn_failure_of
-from springtide.queues.feasible import problems_with
-from springtide.queues.model import Cause, Estimate, JobInfo, JobRequest, Node, QueueLimits, new_job_token
+from springtide.hub.words import spawn_failure
+from springtide.queues.model import Cause, JobInfo, JobRequest, new_job_token
 from springtide.queues.monitor import Sight, is_waiting
 from springtide.queues.reasons import explain_end
 from springtide.texts import translator
 from springtide.units import describe_duration
 
-_SUBMIT_WITHIN_S = 600.0
-_RETRY_PAUSE_S = 5.0
-_LONGEST_PAUSE_S = 30.0
 _STOP_WITHIN_S = 60.0
 # How often the scheduler is asked when somebody has just opened the page; once the port is known, the node is next.
 _WATCH_EVERY_S = 3.0
 _LOCATE_EVERY_S = 0.3
 _WATCHED_FOR_S = 120.0
-_FORESEE_EVERY_S = 60.0
 
 
-class BatchSession(batchspawner.BatchSpawnerBase):
+class BatchSession(Submitting, Outlook, batchspawner.BatchSpawnerBase):
     """What the three batch sessions share; stands before a batchspawner class among the bases."""
 
     user_queue = AnyTrait(help="The site's queue, as this session's account.")
@@ -58,15 +54,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
     env_keep = List(Unicode(), [])
     keep_state: Callable[[], None]
 
-    job_token = ""
     token_digest = ""
-    _submission: asyncio.Task[str] | None = None
-    _sight: Sight | None = None
-    _outage = ""
-    _estimate: Estimate | None = None
-    _nodes: tuple[Node, ...] = ()
-    _queues: tuple[QueueLimits, ...] = ()
-    _foreseen_at = float("-inf")
     _running_since: float | None = None
     _submitted_at = 0.0
     _waits_since = _watched_at = float("-inf")
@@ -114,7 +102,7 @@ class BatchSession(batchspawner.BatchSpawnerBase):
                 self.expected.forget(self.job_id)
                 await self._check_silence(node)
             elif is_waiting(sight):
-                await self._foresee()
+                await self._foresee(self._job_request())
             await self._port_comes()
 
     async def poll(self) -> int | None:
@@ -231,17 +219,6 @@ class BatchSession(batchspawner.BatchSpawnerBase):
 
     # --- submitting ---------------------------------------------------------------------------------------------
 
-    async def _check_feasible(self, request: JobRequest) -> None:
-        """Refuse what can never run before it is submitted; a site that cannot be asked refuses nothing."""
-        try:
-            self._nodes, self._queues = await self.monitor.nodes(), await self.monitor.queues()
-        except QueueUnreachable as outage:
-            self.log.info("Session %s is submitted unchecked: %s", self._log_name, outage.message)
-            return
-        problems = problems_with(request, self._nodes, self._queues, self.language)
-        if problems:
-            raise spawn_failure(" ".join(problems), reason="refused", status_code=400)
-
     def _job_request(self) -> JobRequest:
         wanted, site = self.resources, self.site
         return JobRequest(
@@ -262,65 +239,6 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             environment["SPRINGTIDE_ARGS"] = "--allow-root"
         return session_script(self.job_token, environment, self.site.prologue, self.python)
 
-    async def _submit(self, script: str) -> str:
-        """Return the job's id; through an outage, look for the job by its name before submitting it again."""
-        give_up_at = time.monotonic() + _SUBMIT_WITHIN_S
-        while True:
-            # Shielded: a qsub that is under way when the user cancels still makes a job, which `stop` must know.
-            self._submission = asyncio.ensure_future(self.user_queue.submit(script))
-            try:
-                return str(await asyncio.shield(self._submission))
-            except SubmitRefused as refused:
-                raise spawn_failure_of(refused, reason="refused", status_code=400) from refused
-            except QueueUnreachable as outage:
-                self._outage = outage.message
-                if await self._found_after(outage):
-                    return str(self.job_id)
-                if time.monotonic() > give_up_at:
-                    text = translator(self.language)(
-                        "batch.submit_outage", duration=describe_duration(_SUBMIT_WITHIN_S), words=outage.message
-                    )
-                    raise spawn_failure(text, reason="outage", status_code=503) from outage
-            await asyncio.sleep(_RETRY_PAUSE_S)
-
-    async def _found_after(self, outage: QueueUnreachable) -> bool:
-        self.log.warning("Session %s: %s", self._log_name, outage.message)
-        try:
-            return await self._find_job()
-        except QueueUnreachable:
-            return False
-
-    async def _settle_submission(self) -> None:
-        """Wait for a submission that was under way when its user cancelled."""
-        if self._submission is None:
-            return
-        try:
-            self.job_id = self.job_id or await self._submission
-        except QueueError as error:
-            self.log.info("Session %s was never submitted: %s", self._log_name, error.message)
-        except asyncio.CancelledError:
-            if asyncio.current_task() is not None and asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                raise
-
-    async def _find_job(self) -> bool:
-        """Whether there is a job of this session; one whose id was never stored is found by its name."""
-        if self.job_id or not self.job_token:
-            return bool(self.job_id)
-        found = await self.user_queue.find(self.job_token)
-        self.job_id = found.id if found else ""
-        return bool(found)
-
-    async def _persist(self, action: Callable[[], Any]) -> Any:
-        """Return what `action` returns, however long the scheduler does not answer."""
-        pause_s = 1.0
-        while True:
-            try:
-                return await action()
-            except QueueUnreachable as outage:
-                self.log.warning("Session %s cannot be stopped yet: %s", self._log_name, outage.message)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
     async def _remove_log(self) -> None:
         try:
             await self.user_queue.remove_log(self.job_token)
@@ -337,23 +255,6 @@ class BatchSession(batchspawner.BatchSpawnerBase):
             return _LOCATE_EVERY_S
         recently = time.monotonic() - _WATCHED_FOR_S
         return _WATCH_EVERY_S if max(self._watched_at, self._waits_since) > recently else None
-
-    async def _foresee(self) -> None:
-        """Find out when the job may start, and what the site has: for the page of who waits."""
-        if time.monotonic() - self._foreseen_at < _FORESEE_EVERY_S:
-            return
-        self._foreseen_at = time.monotonic()
-        waited_s = max(0.0, time.time() - self._submitted_at)
-        first = self._estimate is None
-        self._estimate = await foreseen(self.expected, self.job_id, self._job_request(), waited_s=waited_s)
-        if first and self._estimate is not None:
-            now = time.time()
-            await self.rows.change(
-                self.job_token,
-                expected_start_low=now + self._estimate.low_s,
-                expected_start=now + self._estimate.median_s,
-                expected_start_high=now + self._estimate.high_s,
-            )
 
     async def _port_comes(self) -> None:
         """Wait a second, or until the port is reported: a session should not be slower than it must be."""
@@ -413,18 +314,6 @@ class BatchSession(batchspawner.BatchSpawnerBase):
         if job is None:
             return words("batch.vanished", job=self.job_id)
         return words("batch.ended", why=explain_end(job, self.language))
-
-    def _view(self) -> View:
-        return View(
-            language=self.language,
-            job_id=self.job_id,
-            sight=self._sight,
-            outage=self._outage,
-            submitted_at=self._submitted_at,
-            estimate=self._estimate,
-            nodes=self._nodes,
-            queues=self._queues,
-        )
 
 
 class PbsProSession(BatchSession, batchspawner.PBSSpawner):
