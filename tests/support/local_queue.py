@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from springtide.queues.commands import Answer, run_command
+from springtide.queues.local import keeper, shepherd
 from springtide.queues.local import program as local_program
 from springtide.queues.local.machine import SPOOL_VARIABLE, Spool
 from springtide.queues.local.queue import PROGRAM, LocalQueue
@@ -113,11 +114,11 @@ class LocalSite:
 
     @property
     def keepers(self) -> list[int]:
-        return self.processes("local_keeper")
+        return self.processes(keeper.__name__)
 
     @property
     def shepherds(self) -> list[int]:
-        return self.processes("local_shepherd")
+        return self.processes(shepherd.__name__)
 
     @property
     def log(self) -> str:
@@ -130,10 +131,10 @@ class LocalSite:
             self.run("cancel", *(job["id"] for job in live))
         deadline = time.monotonic() + _WITHIN_S
         while (left := self.processes()) and time.monotonic() < deadline:
-            for keeper in () if self.shepherds else self.keepers:
+            for pid in () if self.shepherds else self.keepers:
                 # It would end by itself, a little later.
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(keeper, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.03)
         assert not left, f"still there: {left}; keeper: {self.log}"
 

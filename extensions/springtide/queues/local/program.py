@@ -39,10 +39,13 @@ def submit(options: argparse.Namespace, spool: Spool) -> int:
     submission = fitted(read_script(raw), spool.settings())
     _check_folders(submission)
     umask = os.umask(0o077)
-    with Store(spool) as store:
-        for job_id in (job_id for needed in submission.after for job_id in needed.ids):
-            life.selected(store, job_id)
-        job_id = store.add(submission, os.getcwd(), umask)
+    try:
+        with Store(spool) as store:
+            for job_id in (job_id for needed in submission.after for job_id in needed.ids):
+                life.selected(store, job_id)
+            job_id = store.add(submission, os.getcwd(), umask)
+    finally:
+        os.umask(umask)
     ring(spool)
     print(job_id)
     return 0

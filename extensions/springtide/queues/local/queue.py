@@ -1,9 +1,9 @@
 """The local queue: a batch queue of processes on this machine, for a lab that has no scheduler.
 
 It is a real queue: first come, first served with backfill into the machine's cores and memory; arrays, dependencies,
-holds, walltimes. Its state outlives whoever uses it. ``local_program`` is its command, ``local_keeper`` starts the
-jobs, ``local_shepherd`` runs one of them, ``local_store`` remembers all, ``local_machine`` says where it lies and what
-its owner may set. Each account of the machine has a queue of its own, in its home folder: no root is needed, no account
+holds, walltimes. Its state outlives whoever uses it. ``program`` is its command, ``keeper`` starts the
+jobs, ``shepherd`` runs one of them, ``store`` remembers all, ``machine`` says where it lies and what its owner may set.
+Each account of the machine has a queue of its own, in its home folder: no root is needed, no account
 can touch another's, and none sees another's either.
 
 A service manager that ends all processes of a service (systemd's ``KillMode=control-group``) ends those of a queue
