@@ -9,6 +9,9 @@ The tree::
     ├── EngineError           the Docker Engine cannot be asked
     ├── LedgerError           the database of what was submitted cannot be read or written
     ├── ScriptError           a batch script or what it asks for cannot be used
+    ├── CloudError            a cloud refused a machine or could not be asked
+    │   ├── CloudUnreachable  it did not answer: nothing is known, try again (transient)
+    │   └── CloudRefused      it answered no
     └── QueueError            a batch queue refused or could not be asked
         ├── QueueUnreachable  it did not answer: nothing is known, try again (transient)
         └── SubmitRefused     it answered no
@@ -92,6 +95,21 @@ class LedgerError(SpringtideError):
 
 class ScriptError(SpringtideError):
     """A batch script, or what it asks for, cannot be used; the message names the line where there is one."""
+
+
+class CloudError(SpringtideError):
+    """A cloud refused a request or could not be asked."""
+
+
+class CloudUnreachable(CloudError):
+    """The cloud did not answer, so nothing is known about its machines."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, transient=True)
+
+
+class CloudRefused(CloudError):
+    """The cloud answered, and refused the machine; transient where a quota may be free again later."""
 
 
 class QueueError(SpringtideError):
