@@ -89,9 +89,10 @@ class SlurmScheduler(Scheduler):
     def jobs(self) -> list[TrueJob]:
         # Not those that are completing: after an outage of munge that lasts minutes.
         alive = ("PENDING", "RUNNING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD")
-        text = self._slurm.run(["squeue", "--noheader", "--states=all", "--format=%F|%j|%T"]).stdout
-        lines = [line.split("|") for line in text.splitlines()]
-        return [TrueJob(job_id, name, state in alive, state == "RUNNING") for job_id, name, state in lines]
+        text = self._slurm.run(["squeue", "--noheader", "--states=all", "--format=%F|%T|%j"]).stdout
+        # The name last: other tests' jobs may have the separator in theirs.
+        lines = [line.split("|", 2) for line in text.splitlines()]
+        return [TrueJob(job_id, name, state in alive, state == "RUNNING") for job_id, state, name in lines]
 
     def delete(self, job_id: str) -> None:
         self._slurm.run(["scancel", job_id], check=False)

@@ -172,7 +172,7 @@ async def test_a_job_that_was_over_before_it_was_found_is_adopted_with_its_end(
     commands.fail('"$real" "$@" >/dev/null; kill -9 $$', "sbatch")
     (row,) = await dispatcher.submit([request("exit 4")])
     commands.heal()
-    slurm.wait_for(slurm.jobs(finished=True)[-1].id, "FAILED")
+    slurm.wait_for(next(job.id for job in slurm.jobs(finished=True) if job.name == row.scheduler_name), "FAILED")
     (adopted,) = (await dispatcher.settle()).adopted
     assert (adopted.token, adopted.state, adopted.exit_status) == (row.token, "finished", 4)
 
