@@ -18,6 +18,7 @@ _COMMANDS = {
     "ledger": ("springtide.cli.ledger", "ledger"),
     "logs": ("springtide.cli.logs", "logs"),
     "queue": ("springtide.cli.queue", "queue"),
+    "registry": ("springtide.cli.registry", "registry"),
     "schema": ("springtide.cli.check", "schema"),
     "status": ("springtide.cli.status", "status"),
     "submit": ("springtide.cli.submit", "submit"),

@@ -24,6 +24,7 @@ from springtide.environments import recipe as recipes
 from springtide.environments.catalog import EnvironmentRecipe, shipped
 from springtide.environments.debian import ensure_base_image
 from springtide.environments.engine import connect, image_digest
+from springtide.environments.registry.transfer import pull
 from springtide.errors import EnvironmentsError, SpringtideError
 from springtide.units import describe_duration
 
@@ -109,23 +110,11 @@ def _build_missing(client: docker.DockerClient, recipe: EnvironmentRecipe, progr
     if image_digest(client, recipe.image) is not None:
         return
     if recipe.folder is None:
-        _pull(client, recipe.image, progress)
+        pull(client, recipe.image, recipe.access, progress)
         return
     if recipe.parent:
         _build_missing(client, recipe.parent, progress)
     _build(client, recipe, recipe.folder, progress)
-
-
-def _pull(client: docker.DockerClient, image: str, progress: Progress) -> None:
-    progress(f"pulling {image}")
-    try:
-        client.images.pull(image)
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise EnvironmentsError(
-            f"The image {image} is not on this machine and cannot be pulled: {error}",
-            "Check its name in the lab file, or give the environment a folder with a recipe.",
-            transient=True,
-        ) from error
 
 
 def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path, progress: Progress) -> None:
