@@ -30,7 +30,7 @@ def test_an_image_is_run_once_for_its_packages(docker_engine: DockerEngine, monk
 
 
 def test_an_image_without_python_has_an_empty_list(docker_engine: DockerEngine) -> None:
-    with tiny_image(docker_engine.client, "springtide-test/no-python:1") as image:
+    with tiny_image(docker_engine.client, "no-python:1") as image:
         assert packages_of(docker_engine.client, image) == Packages()
 
 
@@ -40,10 +40,12 @@ def test_an_image_that_is_not_there_is_named(docker_engine: DockerEngine) -> Non
 
 
 def test_a_command_in_an_image_has_its_end_its_output_and_a_time_limit(docker_engine: DockerEngine) -> None:
-    with tiny_image(docker_engine.client, "springtide-test/trial:1", "mark") as image:
+    with tiny_image(docker_engine.client, "trial:1", "mark") as image:
         said = run_in(docker_engine.client, image, Trial(("sh", "-c", "cat /mark; echo no >&2; exit 3")))
         assert (said.status, said.output, said.errors) == (3, "mark", "no\n")
         assert run_in(docker_engine.client, image, Trial(("nothing",))).status == NOT_FOUND
         with pytest.raises(EnvironmentsError, match="did not end in"):
             run_in(docker_engine.client, image, Trial(("sh", "-c", "while :; do :; done"), seconds=1))
-    assert not docker_engine.client.containers.list(all=True, filters={"ancestor": "springtide-test/trial:1"})
+        assert not docker_engine.client.containers.list(
+            all=True, filters={"label": "springtide.trial", "ancestor": image}
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -60,8 +61,12 @@ def running_registry(folder: Path) -> Iterator[RunningRegistry]:
 
 @contextmanager
 def tiny_image(client: docker.DockerClient, name: str, mark: str = "") -> Iterator[str]:
-    """Yield an image of about two megabytes, a shell and its tools, with `mark` in ``/mark``; it is removed then."""
+    """Yield an image of about two megabytes, a shell and its tools, with `mark` in ``/mark``; it is removed then.
+
+    What is yielded is its name, which no other run of the tests has; `name` is a part of it.
+    """
     require("busybox-static", _BUSYBOX.exists())
+    name = own_image(name)
     repository, _, tag = name.rpartition(":")
     client.api.import_image_from_data(_busybox(mark), repository=repository, tag=tag)
     try:
@@ -69,6 +74,11 @@ def tiny_image(client: docker.DockerClient, name: str, mark: str = "") -> Iterat
     finally:
         with suppress(docker.errors.ImageNotFound):
             client.images.remove(name, force=True)
+
+
+def own_image(name: str) -> str:
+    """Return a name for an image of this run's own: the engine may serve several runs."""
+    return f"springtide-test/{os.getpid()}-{name}"
 
 
 def _busybox(mark: str) -> bytes:

@@ -15,6 +15,7 @@ _COMMANDS = {
     "cancel": ("springtide.cli.cancel", "cancel"),
     "check": ("springtide.cli.check", "check"),
     "doctor": ("springtide.cli.doctor", "doctor"),
+    "env": ("springtide.cli.env", "env"),
     "ledger": ("springtide.cli.ledger", "ledger"),
     "logs": ("springtide.cli.logs", "logs"),
     "queue": ("springtide.cli.queue", "queue"),

@@ -66,7 +66,43 @@ def resolve(lab: Lab) -> dict[str, EnvironmentRecipe]:
     """
     used = {profile.environment for profile in lab.profiles}
     recipes = _recipes(lab.environments, {*lab.environments, *used})
-    return {name: replace(one, access=access_to(lab, _registry_of(one.image))) for name, one in recipes.items()}
+    return {name: _with_access(lab, recipe) for name, recipe in recipes.items()}
+
+
+def find(lab: Lab, what: str) -> EnvironmentRecipe:
+    """Return the environment that `what` means: a name of `lab`, one that is shipped, or a folder with a recipe.
+
+    Raises
+    ------
+    EnvironmentsError
+        If it is none of these.
+    """
+    folder = Path(what)
+    if "/" in what or what in (".", ".."):
+        if not (folder / DOCKERFILE).is_file():
+            raise EnvironmentsError(f"There is no recipe in {what}.", f"A folder with a recipe has a {DOCKERFILE}.")
+        return _with_access(lab, _of_folder(lab, folder.absolute().resolve()))
+    known = {**shipped(), **resolve(lab)}
+    if what in known:
+        return known[what]
+    if (folder / DOCKERFILE).is_file():
+        return _with_access(lab, _of_folder(lab, folder.absolute()))
+    raise EnvironmentsError(
+        f"There is no environment “{what}”.",
+        f"It is one of {', '.join(sorted(known))}, or a folder with a recipe; springtide env new makes one.",
+    )
+
+
+def _of_folder(lab: Lab, folder: Path) -> EnvironmentRecipe:
+    declared = {**resolve(lab), **shipped()}
+    for recipe in declared.values():
+        if recipe.folder and recipe.folder.resolve() == folder:
+            return recipe
+    return _recipe(folder.name, Environment(folder=folder), declared[SESSION])
+
+
+def _with_access(lab: Lab, recipe: EnvironmentRecipe) -> EnvironmentRecipe:
+    return replace(recipe, access=access_to(lab, _registry_of(recipe.image)))
 
 
 def shipped() -> dict[str, EnvironmentRecipe]:

@@ -33,13 +33,13 @@ def ignore(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def image(docker_engine: DockerEngine) -> Iterator[str]:
-    with tiny_image(docker_engine.client, "springtide-test/tiny:1", "first") as name:
+    with tiny_image(docker_engine.client, "tiny:1", "first") as name:
         yield name
 
 
 @pytest.fixture(scope="module")
 def other(docker_engine: DockerEngine) -> Iterator[str]:
-    with tiny_image(docker_engine.client, "springtide-test/tiny:2", "second") as name:
+    with tiny_image(docker_engine.client, "tiny:2", "second") as name:
         yield name
 
 

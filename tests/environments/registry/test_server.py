@@ -42,7 +42,7 @@ def test_the_registry_is_started_stopped_and_its_garbage_collected(
     daemon = started(server)
     target = Reference(server.host, "test/garbage", "1")
     try:
-        with tiny_image(docker_engine.client, "springtide-test/garbage:1", "g") as image:
+        with tiny_image(docker_engine.client, "garbage:1", "g") as image:
             push(docker_engine.client, image, target, server.access, ignore)
         with Registry(server.host, server.access) as there:
             there.delete(target)
