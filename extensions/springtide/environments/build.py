@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker
 import docker.errors
 import requests
 
+from springtide.environments import buildkit
 from springtide.environments import recipe as recipes
 from springtide.environments.catalog import EnvironmentRecipe, shipped
 from springtide.environments.debian import ensure_base_image
@@ -122,8 +123,22 @@ def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path,
     context = recipes.build_context(folder, {recipes.SITE_CERTIFICATE: site_certificate()})
     log = _Log(recipe, folder, progress)
     started = time.monotonic()
+    if buildkit.is_chosen():
+        events = buildkit.build(context, recipe.image, arguments, recipes.steps(folder))
+    else:
+        events = _engine_builds(client, recipe, context, arguments)
+    for event in events:  # to the end even after an error: the connection is closed there
+        log.read(event)
+    log.raise_if_failed()
+    progress(f"{recipe.image} is ready ({describe_duration(time.monotonic() - started)})")
+
+
+def _engine_builds(
+    client: docker.DockerClient, recipe: EnvironmentRecipe, context: IO[bytes], arguments: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the messages of the engine's older builder, which every engine has."""
     try:
-        events = client.api.build(
+        yield from client.api.build(
             fileobj=context,
             custom_context=True,
             tag=recipe.image,
@@ -133,12 +148,8 @@ def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path,
             decode=True,
             timeout=None,
         )
-        for event in events:  # to the end even after an error: the connection is closed there
-            log.read(event)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise EnvironmentsError(f"The Docker Engine broke off the build of {recipe.image}: {error}") from error
-    log.raise_if_failed()
-    progress(f"{recipe.image} is ready ({describe_duration(time.monotonic() - started)})")
 
 
 def _build_arguments(
