@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import docker
 import docker.errors
@@ -16,16 +18,35 @@ from springtide.environments.registry.client import Registry
 from springtide.environments.registry.reference import Reference, names_a_registry, parse_reference
 from springtide.environments.registry.transfer import pull as pull_image
 from springtide.environments.registry.transfer import push as push_image
+from springtide.environments.unprivileged import build_sif
 from springtide.errors import EnvironmentsError
 from springtide.lab.models import Lab
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.option("--with", "builder", type=click.Choice(["docker", "apptainer"]), default="docker", show_default=True,
+              help="apptainer: a SIF, without daemon or privileges.")  # fmt: skip
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("sif"), show_default=True, help="Where SIFs go."
+)
 @env_options
 @json_option
-def build(options: EnvOptions, names: tuple[str, ...], as_json: bool) -> None:
-    """Build the images of environments, or pull them; one that is there and whose recipe is the same is left alone."""
+def build(options: EnvOptions, names: tuple[str, ...], builder: str, output: Path, as_json: bool) -> None:
+    """Build the images of environments, or pull them; one that is there and whose recipe is the same is left alone.
+
+    A SIF built from a recipe has the same locked packages as the Docker image, but is not that image: where a digest
+    must be the same everywhere, build with docker.
+    """
+    if builder == "apptainer":
+        made = {
+            recipe.name: str(build_sif(recipe, output, say)) for recipe in [find(options.lab, one) for one in names]
+        }
+        if as_json:
+            print_json({name: {"sif": path} for name, path in made.items()})
+        else:
+            click.echo("\n".join(made.values()))
+        return
     built = {}
     for recipe in [find(options.lab, name) for name in names]:
         click.echo(f"{recipe.name}: {recipe.image}", err=True)

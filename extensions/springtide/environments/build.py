@@ -33,7 +33,7 @@ Progress = Callable[[str], None]
 
 _SITE_CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE")
 # What the build may know of this machine's network. Indexes and folders of pip's own configuration stay outside.
-_NETWORK_ARGUMENTS = ("PIP_INDEX_URL",)
+NETWORK_ARGUMENTS = ("PIP_INDEX_URL",)
 _PROXY_ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _LOG_LINES = 15
 _ENGINE_TIMEOUT_S = 900
@@ -157,7 +157,7 @@ def _build_arguments(
 ) -> dict[str, str]:
     declared = recipes.arguments(folder)
     arguments = {name: os.environ[name] for name in _PROXY_ARGUMENTS if name in os.environ}
-    arguments |= {name: os.environ[name] for name in _NETWORK_ARGUMENTS if name in declared & os.environ.keys()}
+    arguments |= {name: os.environ[name] for name in NETWORK_ARGUMENTS if name in declared & os.environ.keys()}
     if recipes.BASE_ARGUMENT in declared:
         arguments[recipes.BASE_ARGUMENT] = ensure_base_image(client, progress)
     if recipe.parent:
