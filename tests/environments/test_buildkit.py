@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,13 +27,18 @@ DOCKERFILE = """ARG BASE
 FROM ${BASE}
 ENV A=1
 #: counting
-RUN seq 1 40
+RUN seq 1 40; : %s
 #: making a mark
 COPY mark /mark
 ARG PIP_INDEX_URL
 #: looking
 RUN echo "index $PIP_INDEX_URL"; %s
 """
+
+
+def dockerfile(last: str) -> str:
+    """Return one of which the builder knows no step yet: what it knows, it says in any order."""
+    return DOCKERFILE % (uuid.uuid4().hex, last)
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def recipe(docker_engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "recipe"
     folder.mkdir()
     (folder / "mark").write_text("made\n")
-    (folder / "Dockerfile").write_text(DOCKERFILE % "true")
+    (folder / "Dockerfile").write_text(dockerfile("true"))
     image = own_image("buildkit:1")
     yield EnvironmentRecipe("buildkit", image, folder, Text(en="BuildKit"))
     with suppress(docker.errors.ImageNotFound):
@@ -69,7 +75,7 @@ def test_it_builds_with_the_recipes_own_titles(
 
 def test_a_failure_shows_the_step_and_the_logs_last_lines(recipe: EnvironmentRecipe) -> None:
     assert recipe.folder
-    (recipe.folder / "Dockerfile").write_text(DOCKERFILE % "seq 31 60; exit 3")
+    (recipe.folder / "Dockerfile").write_text(dockerfile("seq 31 60; exit 3"))
     with pytest.raises(EnvironmentsError, match=r"looking failed: .*exit code: 3") as failure:
         build(recipe, lambda line: None)
     assert "\n59\n60\n" in failure.value.message
