@@ -130,6 +130,8 @@ def test_the_list_says_what_is_here_and_for_whom(line: CommandLine, docker_engin
     assert rows["tiny"]["digest"] == docker_engine.client.images.get(tiny).id
     assert (rows["lpf"]["digest"], rows["lpf"]["groups"]) == ("", ["lpf"])
     assert {"base", "lisa"} <= rows.keys()
+    assert line("env", "show", "tiny").status == 0
+    assert not (line.folder / "state").exists()
     assert "for lpf only" in line("env", "list").output
 
 

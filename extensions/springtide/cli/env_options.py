@@ -20,7 +20,7 @@ from springtide.environments.registry.reference import Reference, parse_referenc
 from springtide.errors import EnvironmentsError, LedgerError
 from springtide.lab.load import load_lab
 from springtide.lab.models import Lab
-from springtide.ledger.place import own_ledger_url, state_directory
+from springtide.ledger.place import file_of, own_ledger_url, state_directory
 from springtide.ledger.records import Event
 from springtide.ledger.store import Ledger
 from springtide.share import share_path
@@ -50,6 +50,9 @@ class EnvOptions:
 
     def recorded(self, name: str) -> Reference | None:
         """Return the reference, pinned, that was last sent or taken for environment `name`; None where none was."""
+        file = file_of(self._place)
+        if file and not file.exists():
+            return None  # looking must not make a ledger
         try:
             with self._ledger() as ledger:
                 texts = [event.text.split() for event in ledger.events() if event.kind == _KIND]
@@ -61,9 +64,13 @@ class EnvOptions:
         except EnvironmentsError:
             return None
 
-    def _ledger(self) -> Ledger:
+    @property
+    def _place(self) -> str:
         state = self.state_path or state_directory(self.lab.hub.state_directory)
-        return Ledger.open(own_ledger_url(self.lab.hub.ledger, state.absolute()))
+        return own_ledger_url(self.lab.hub.ledger, state.absolute())
+
+    def _ledger(self) -> Ledger:
+        return Ledger.open(self._place)
 
 
 def env_options(function: Callable[..., Any]) -> Callable[..., Any]:
