@@ -67,7 +67,10 @@ def test_an_image_comes_back_by_its_digest(registry: RunningRegistry, docker_eng
     sent = push(docker_engine.client, image, place(registry, "back"), registry.access, ignore)
     pinned = str(sent.reference.at(sent.digest))
     pull(docker_engine.client, pinned, registry.access, ignore)
-    assert docker_engine.client.images.get(pinned).id == sent.image
+    try:
+        assert docker_engine.client.images.get(pinned).id == sent.image
+    finally:
+        docker_engine.client.images.remove(pinned)
 
 
 def test_a_tag_that_moved_or_went_is_noticed(
