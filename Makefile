@@ -2,7 +2,7 @@
 # ARGS go to the command behind a target: make hub ARGS="--lab my-lab.yaml", make test ARGS="tests/lab -x".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help hub install test lint format bench images lock clean
+.PHONY: help hub install test lint format bench images registry lock clean
 ARGS ?=
 
 help: ## Show this list
@@ -38,6 +38,9 @@ bench: ## Measure what BENCHMARKS.md reports
 
 images: install ## Build the container images of the environments
 	.venv/bin/python -m springtide.environments.build $(ARGS)
+
+registry: install ## Run the lab's own image registry; Ctrl-C stops it
+	@exec .venv/bin/springtide registry up $(ARGS)
 
 lock: ## Write the lock files again; ARGS=--upgrade takes newer versions
 	.ci/lock $(ARGS)

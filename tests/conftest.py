@@ -20,6 +20,7 @@ from tests.support.docker_engine import DockerEngine, running_engine
 from tests.support.hub import SPRINGTIDE, RunningHub
 from tests.support.need import require
 from tests.support.openpbs import OpenPBS, find_openpbs
+from tests.support.registry import RunningRegistry, running_registry
 from tests.support.slurm import Slurm, missing_programs, running_slurm
 
 _FAILED = pytest.StashKey[bool]()
@@ -69,6 +70,14 @@ def openpbs() -> OpenPBS:
     )
     assert found
     return found
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """Yield an image registry of the tests' own, with TLS and a login."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as running:
+        logs.show_on_failure("registry", lambda: [running.server.folder / "registry.log"])
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,9 @@ The tree::
     ├── LabFileError          the lab file is wrong: one or more Problem, each with file, line, key
     ├── OptionsError          what a user asked for a session is not allowed (form, API)
     ├── EnvironmentsError     an image or virtual environment cannot be built or used
+    │   ├── DifferentImages   two parts of one computation run different images; names the packages that differ
+    │   └── RegistryError     an image registry refused or could not be used
+    │       └── RegistryUnreachable   it did not answer: nothing is known, try again (transient)
     ├── EngineError           the Docker Engine cannot be asked
     ├── LedgerError           the database of what was submitted cannot be read or written
     ├── ScriptError           a batch script or what it asks for cannot be used
@@ -83,6 +86,21 @@ class OptionsError(SpringtideError):
 
 class EnvironmentsError(SpringtideError):
     """An image or virtual environment cannot be built or used."""
+
+
+class DifferentImages(EnvironmentsError):
+    """Two parts of one computation run different images; the message names the packages that differ."""
+
+
+class RegistryError(EnvironmentsError):
+    """An image registry refused a request, or cannot be used from here."""
+
+
+class RegistryUnreachable(RegistryError):
+    """The registry did not answer, so nothing is known about its images."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, transient=True)
 
 
 class EngineError(SpringtideError):

@@ -92,6 +92,7 @@ c.JupyterHub.extra_handlers = handlers(
     here / "notebooks",
     environments_of=Context().environments_of,
     environment_labels={"lisa": Text(en="LISA suite", fr="Suite LISA")},
+    closed_to=lambda user: {"lisa"} if user.name == "stranger" else (),
     start_options=lambda user, environment: {"opt-environment": environment} if user.name == "direct" else {},
     timeout_s=6,
 )
@@ -313,6 +314,19 @@ async def test_a_fresh_copy_stands_beside_the_first_and_a_double_click_makes_one
         assert "My 2 copies" in page
         await asyncio.sleep(3.1)
         assert (await bea.open("01-noise", fresh="1"))[2].endswith("01-noise-3.ipynb")
+
+
+async def test_a_tutorial_of_an_environment_for_others_says_so_and_is_not_opened(hub: RunningHub) -> None:
+    await hub.api("POST", "/users/stranger")
+    async with logged_in(hub, "stranger") as stranger:
+        page = card(await stranger.gallery(), "01-noise")
+        assert "It needs the environment “LISA suite”, which is for members of its group only." in page
+        assert "tutorial-start" not in page
+        assert "tutorial-open" not in page
+        assert "réservé aux membres" in card(await stranger.gallery("fr"), "01-noise")
+        status, text, _ = await stranger.get("/hub/gallery/open?name=01-noise")
+        assert (status, "for members of its group only" in unescape(text)) == (403, True)
+        assert "tutorial-start" in card(await stranger.gallery(), "03-large")
 
 
 async def test_the_card_tells_of_a_newer_version_until_she_has_it(hub: RunningHub) -> None:

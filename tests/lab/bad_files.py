@@ -34,6 +34,41 @@ def profile(rest: str) -> str:
 
 
 BAD: dict[str, Bad] = {
+    # --- registries and private environments
+    "registry with a path": Bad(
+        RIGHT + "registries:\n  r.fr/lpf: {}\n",
+        5,
+        "registries['r.fr/lpf']",
+        "is not a registry",
+        "r.fr/lpf",
+        "registry.lab.fr",
+    ),
+    "registry's password in the file": Bad(
+        RIGHT + "registries:\n  r.fr:\n    password: x\n",
+        6,
+        "registries['r.fr'].password",
+        "not known",
+        allowed="credentials",
+    ),
+    "repository in capitals": Bad(
+        RIGHT + "registries:\n  r.fr:\n    prefix: LPF/x\n",
+        6,
+        "registries['r.fr'].prefix",
+        "is not a repository",
+        "LPF/x",
+        "lower-case",
+    ),
+    "private environment without containers": Bad(
+        HEAD
+        + SITES
+        + "environments: {lpf: {folder: ., groups: [lpf]}}\n"
+        + "profiles:\n- name: one\n  site: plain\n  environment: lpf\n",
+        7,
+        "profiles[0].environment",
+        "for some groups only",
+        "'lpf'",
+        "containers",
+    ),
     # --- the file itself
     "empty": Bad("", 1, "the file", "is empty", allowed="springtide: 1"),
     "only comments": Bad("# soon\n\n# later\n", 1, "the file", "is empty"),

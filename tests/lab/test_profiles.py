@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from springtide.lab.load import parse_lab
-from springtide.lab.models import BatchSite
+from springtide.lab.models import BatchSite, Environment
 from springtide.lab.profiles import (
+    closed_environments,
     description,
     environment_of,
     find_profile,
@@ -41,6 +42,18 @@ def test_everyone_sees_profiles_without_groups() -> None:
 def test_members_of_a_group_see_its_profiles_too() -> None:
     assert [profile.name for profile in visible_profiles(LAB, {"lpf"})] == ["open", "both"]
     assert [profile.name for profile in visible_profiles(LAB, ["lisa"])] == ["open", "lisa-only", "both"]
+
+
+def test_an_environment_for_a_group_takes_its_profiles_along() -> None:
+    private = LAB.environments | {"lpf": Environment(image="r.fr/lpf:1", groups=frozenset({"lpf"}))}
+    profiles = tuple(one.model_copy(update={"environment": "lpf"}) for one in LAB.profiles)
+    lab = LAB.model_copy(update={"environments": private, "profiles": profiles})
+    assert visible_profiles(lab, []) == ()
+    assert [profile.name for profile in visible_profiles(lab, ["lpf"])] == ["open", "both"]
+    # Both must be open to her, the profile and its environment.
+    assert visible_profiles(lab, ["lisa"]) == ()
+    assert closed_environments(lab, ["lisa"]) == {"lpf"}
+    assert closed_environments(lab, ["lpf", "lisa"]) == set()
 
 
 def test_a_profile_is_found_by_its_name() -> None:

@@ -21,6 +21,7 @@ from springtide.hub.diagnosis import Finding, look_for_places
 from springtide.hub.state import StateDirectory, default_state_directory
 from springtide.lab.load import load_lab
 from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.lab.profiles import closed_environments
 from springtide.share import share_path
 
 Say = Callable[[str], None]
@@ -116,8 +117,11 @@ def _build_the_rest(
 
 
 def _prepare_host_environments(lab: Lab, state: StateDirectory, say: Say) -> None:
-    """Make the kernels of all environments usable from sessions that run without a container."""
+    """Make the kernels of environments that are for everyone usable from sessions that run without a container."""
+    closed = closed_environments(lab, ())
     for recipe in resolve(lab).values():
+        if recipe.name in closed:
+            continue
         if recipe.folder is not None and needs_host_environment(recipe, state.path / "environments"):
             say(f"Preparing the environment {recipe.name} for sessions without a container")
             prepare_host_environment(recipe, state.path / "environments", sys.executable, say)

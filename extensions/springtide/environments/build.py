@@ -14,16 +14,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker
 import docker.errors
 import requests
 
+from springtide.environments import buildkit
 from springtide.environments import recipe as recipes
 from springtide.environments.catalog import EnvironmentRecipe, shipped
 from springtide.environments.debian import ensure_base_image
 from springtide.environments.engine import connect, image_digest
+from springtide.environments.registry.transfer import pull
 from springtide.errors import EnvironmentsError, SpringtideError
 from springtide.units import describe_duration
 
@@ -31,7 +33,7 @@ Progress = Callable[[str], None]
 
 _SITE_CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE")
 # What the build may know of this machine's network. Indexes and folders of pip's own configuration stay outside.
-_NETWORK_ARGUMENTS = ("PIP_INDEX_URL",)
+NETWORK_ARGUMENTS = ("PIP_INDEX_URL",)
 _PROXY_ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _LOG_LINES = 15
 _ENGINE_TIMEOUT_S = 900
@@ -109,23 +111,11 @@ def _build_missing(client: docker.DockerClient, recipe: EnvironmentRecipe, progr
     if image_digest(client, recipe.image) is not None:
         return
     if recipe.folder is None:
-        _pull(client, recipe.image, progress)
+        pull(client, recipe.image, recipe.access, progress)
         return
     if recipe.parent:
         _build_missing(client, recipe.parent, progress)
     _build(client, recipe, recipe.folder, progress)
-
-
-def _pull(client: docker.DockerClient, image: str, progress: Progress) -> None:
-    progress(f"pulling {image}")
-    try:
-        client.images.pull(image)
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise EnvironmentsError(
-            f"The image {image} is not on this machine and cannot be pulled: {error}",
-            "Check its name in the lab file, or give the environment a folder with a recipe.",
-            transient=True,
-        ) from error
 
 
 def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path, progress: Progress) -> None:
@@ -133,8 +123,22 @@ def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path,
     context = recipes.build_context(folder, {recipes.SITE_CERTIFICATE: site_certificate()})
     log = _Log(recipe, folder, progress)
     started = time.monotonic()
+    if buildkit.is_chosen():
+        events = buildkit.build(context, recipe.image, arguments, recipes.steps(folder))
+    else:
+        events = _engine_builds(client, recipe, context, arguments)
+    for event in events:  # to the end even after an error: the connection is closed there
+        log.read(event)
+    log.raise_if_failed()
+    progress(f"{recipe.image} is ready ({describe_duration(time.monotonic() - started)})")
+
+
+def _engine_builds(
+    client: docker.DockerClient, recipe: EnvironmentRecipe, context: IO[bytes], arguments: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the messages of the engine's older builder, which every engine has."""
     try:
-        events = client.api.build(
+        yield from client.api.build(
             fileobj=context,
             custom_context=True,
             tag=recipe.image,
@@ -144,12 +148,8 @@ def _build(client: docker.DockerClient, recipe: EnvironmentRecipe, folder: Path,
             decode=True,
             timeout=None,
         )
-        for event in events:  # to the end even after an error: the connection is closed there
-            log.read(event)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise EnvironmentsError(f"The Docker Engine broke off the build of {recipe.image}: {error}") from error
-    log.raise_if_failed()
-    progress(f"{recipe.image} is ready ({describe_duration(time.monotonic() - started)})")
 
 
 def _build_arguments(
@@ -157,7 +157,7 @@ def _build_arguments(
 ) -> dict[str, str]:
     declared = recipes.arguments(folder)
     arguments = {name: os.environ[name] for name in _PROXY_ARGUMENTS if name in os.environ}
-    arguments |= {name: os.environ[name] for name in _NETWORK_ARGUMENTS if name in declared & os.environ.keys()}
+    arguments |= {name: os.environ[name] for name in NETWORK_ARGUMENTS if name in declared & os.environ.keys()}
     if recipes.BASE_ARGUMENT in declared:
         arguments[recipes.BASE_ARGUMENT] = ensure_base_image(client, progress)
     if recipe.parent:

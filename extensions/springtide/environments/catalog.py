@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from springtide import __version__
 from springtide.environments.recipe import DOCKERFILE, fingerprint, needs_session_image
+from springtide.environments.registry.login import Access
+from springtide.environments.registry.reference import DOCKER_HUB, names_a_registry, parse_reference
 from springtide.errors import EnvironmentsError
-from springtide.lab.models import Environment, Lab, Text
+from springtide.lab.models import Environment, Lab, Registry, Text
 from springtide.share import share_path
 
 SESSION = "base"
@@ -36,6 +38,8 @@ class EnvironmentRecipe:
         What people call it.
     parent : EnvironmentRecipe or None
         The environment whose image its own starts from.
+    access : Access
+        How to come to the registry that has the image.
     """
 
     name: str
@@ -43,6 +47,13 @@ class EnvironmentRecipe:
     folder: Path | None
     label: Text
     parent: EnvironmentRecipe | None = None
+    access: Access = field(default_factory=Access)
+
+
+def access_to(lab: Lab, host: str) -> Access:
+    """Return how `lab` comes to the registry called `host`: without credentials where its file says nothing of it."""
+    registry = lab.registries.get(host, Registry())
+    return Access(registry.credentials, registry.certificate)
 
 
 def resolve(lab: Lab) -> dict[str, EnvironmentRecipe]:
@@ -54,7 +65,44 @@ def resolve(lab: Lab) -> dict[str, EnvironmentRecipe]:
         If a profile uses one that is neither declared nor shipped, or a recipe's folder has no Dockerfile.
     """
     used = {profile.environment for profile in lab.profiles}
-    return _recipes(lab.environments, {*lab.environments, *used})
+    recipes = _recipes(lab.environments, {*lab.environments, *used})
+    return {name: _with_access(lab, recipe) for name, recipe in recipes.items()}
+
+
+def find(lab: Lab, what: str) -> EnvironmentRecipe:
+    """Return the environment that `what` means: a name of `lab`, one that is shipped, or a folder with a recipe.
+
+    Raises
+    ------
+    EnvironmentsError
+        If it is none of these.
+    """
+    folder = Path(what)
+    if "/" in what or what in (".", ".."):
+        if not (folder / DOCKERFILE).is_file():
+            raise EnvironmentsError(f"There is no recipe in {what}.", f"A folder with a recipe has a {DOCKERFILE}.")
+        return _with_access(lab, _of_folder(lab, folder.absolute().resolve()))
+    known = {**shipped(), **resolve(lab)}
+    if what in known:
+        return known[what]
+    if (folder / DOCKERFILE).is_file():
+        return _with_access(lab, _of_folder(lab, folder.absolute()))
+    raise EnvironmentsError(
+        f"There is no environment “{what}”.",
+        f"It is one of {', '.join(sorted(known))}, or a folder with a recipe; springtide env new makes one.",
+    )
+
+
+def _of_folder(lab: Lab, folder: Path) -> EnvironmentRecipe:
+    declared = {**resolve(lab), **shipped()}
+    for recipe in declared.values():
+        if recipe.folder and recipe.folder.resolve() == folder:
+            return recipe
+    return _recipe(folder.name, Environment(folder=folder), declared[SESSION])
+
+
+def _with_access(lab: Lab, recipe: EnvironmentRecipe) -> EnvironmentRecipe:
+    return replace(recipe, access=access_to(lab, _registry_of(recipe.image)))
 
 
 def shipped() -> dict[str, EnvironmentRecipe]:
@@ -87,6 +135,10 @@ def _recipe(name: str, environment: Environment, parent: EnvironmentRecipe | Non
     needed = parent if needs_session_image(folder) else None
     image = environment.image or _image_of(name, folder, needed)
     return EnvironmentRecipe(name, image, folder, label, needed)
+
+
+def _registry_of(image: str) -> str:
+    return parse_reference(image).host if names_a_registry(image) else DOCKER_HUB
 
 
 def _image_of(name: str, folder: Path, parent: EnvironmentRecipe | None) -> str:

@@ -92,13 +92,23 @@ def make_base_image(client: docker.DockerClient, image: str, progress: Progress)
     EnvironmentsError
         If a program for it is missing, or fails; the hint says what to install.
     """
-    command = _mmdebstrap()
-    progress(f"no image registry answers: making Debian {_SUITE} from its packages (about a minute)")
     with tempfile.TemporaryDirectory(prefix="springtide-debian-") as folder:
         archive = Path(folder, "debian.tar")
-        _run(command, archive, progress)
+        progress(f"no image registry answers: making Debian {_SUITE} from its packages (about a minute)")
+        make_archive(archive, progress)
         progress("importing the Debian image")
         _import(client, archive, image)
+
+
+def make_archive(archive: Path, progress: Progress) -> None:
+    """Write a small Debian with Python, made from Debian's packages, as a tar archive. Needs no Docker.
+
+    Raises
+    ------
+    EnvironmentsError
+        If a program for it is missing, or fails; the hint says what to install.
+    """
+    _run(_mmdebstrap(), archive, progress)
 
 
 def _mmdebstrap() -> list[str]:

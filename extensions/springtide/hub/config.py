@@ -27,7 +27,7 @@ from springtide.hub.spawner import LabSpawner
 from springtide.hub.state import StateDirectory, default_state_directory
 from springtide.lab.load import load_lab
 from springtide.lab.models import BatchSite, Lab
-from springtide.lab.profiles import visible_profiles
+from springtide.lab.profiles import closed_environments, visible_profiles
 from springtide.ledger.place import ledger_url
 from springtide.queues.detect import find_scheduler, open_queue
 from springtide.queues.monitor import Monitor
@@ -187,7 +187,12 @@ def _pages(c: Any, lab: Lab, context: HubContext) -> None:
     }
     labels = {name: recipe.label for name, recipe in context.environments.items()}
     _add_handlers(
-        gallery_handlers.handlers(context.tutorials, environments_of=context.environments_of, environment_labels=labels)
+        gallery_handlers.handlers(
+            context.tutorials,
+            environments_of=context.environments_of,
+            environment_labels=labels,
+            closed_to=lambda user: closed_environments(lab, groups_of(user)),
+        )
     )
 
 

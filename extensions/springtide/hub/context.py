@@ -13,6 +13,7 @@ from springtide.hub.options import SessionRequest
 from springtide.hub.session_rows import SessionRows
 from springtide.hub.shared import Shared
 from springtide.lab.models import BatchSite, Lab, Text
+from springtide.lab.profiles import closed_environments
 from springtide.queues.accounts import Account, account_of
 from springtide.queues.detect import find_scheduler, open_queue
 from springtide.queues.monitor import Monitor
@@ -138,7 +139,7 @@ class HubContext(Shared):
     def environments_of(self, spawner: object) -> set[str]:
         """Return the environments whose kernels a session can run; for the gallery."""
         if getattr(spawner, "has_host_kernels", False):
-            return set(self.environments)
+            return set(self.environments) - closed_environments(self.lab, ())
         name = getattr(spawner, "environment_name", "")
         return {name} if name else set()
 

@@ -7,7 +7,7 @@ the link: it starts a session where none runs, and ends in the notebook.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from springtide.texts import Translate, pick_language, translator
 from springtide.units import describe_duration
 
 EnvironmentsOf = Callable[[Any], set[str]]
+ClosedTo = Callable[[Any], Collection[str]]
 StartOptions = Callable[[Any, str], Mapping[str, str]]
 
 _STATE_TIMEOUT_S = 3.0
@@ -48,6 +49,7 @@ def handlers(
     *,
     environments_of: EnvironmentsOf,
     environment_labels: Mapping[str, Text] | None = None,
+    closed_to: ClosedTo | None = None,
     start_options: StartOptions | None = None,
     timeout_s: float = 20.0,
 ) -> list[tuple[str, type[BaseHandler], dict[str, Any]]]:
@@ -61,13 +63,15 @@ def handlers(
         Returns the environments a (running or starting) ``Spawner``'s session can run; the empty set: not known.
     environment_labels : mapping, optional
         What users call the environments; their names by default.
+    closed_to : callable, optional
+        Given the user, returns the environments she may not use; none by default.
     start_options : callable, optional
         Given the user and an environment, returns query parameters for the spawn page, such as
         ``{"opt-profile": "local-lisa"}``. JupyterHub then starts that session at once, without showing the page.
     timeout_s : float, optional
         Longest time a session may take to make a copy.
     """
-    desk = _Desk(Gallery(folder), environments_of, environment_labels or {}, start_options, timeout_s)
+    desk = _Desk(Gallery(folder), environments_of, environment_labels or {}, closed_to, start_options, timeout_s)
     return [(r"/gallery", GalleryHandler, {"desk": desk}), (r"/gallery/open", OpenHandler, {"desk": desk})]
 
 
@@ -78,6 +82,7 @@ class _Desk(Shared):
     gallery: Gallery
     environments_of: EnvironmentsOf
     environment_labels: Mapping[str, Text]
+    closed_to: ClosedTo | None
     start_options: StartOptions | None
     timeout_s: float
     copies: Copies = field(default_factory=Copies)
@@ -102,6 +107,8 @@ class Card:
     """What she has in the best one; None: not known."""
     start_url: str
     """Starts a session for it; empty where none can be started."""
+    closed: bool = False
+    """Whether its environment is only for groups she is not in."""
 
     @property
     def session(self) -> Session | None:
@@ -149,6 +156,15 @@ class _Page(BaseHandler):
     def _session_label(self, spawner: Any) -> str:
         return spawner.orm_spawner.display_name or spawner.name or self.t("gallery.default_session")
 
+    def environment_label(self, tutorial: Tutorial) -> str:
+        """Return what the user calls the tutorial's environment."""
+        label = self.desk.environment_labels.get(tutorial.environment)
+        return label.in_language(self.lang) if label else tutorial.environment
+
+    def is_closed(self, tutorial: Tutorial) -> bool:
+        """Whether the tutorial's environment is only for groups the user is not in."""
+        return self.desk.closed_to is not None and tutorial.environment in self.desk.closed_to(self.current_user)
+
     def open_url(self, tutorial: Tutorial, server: str) -> str:
         """Return the link that opens `tutorial` in `server`, to come back to once that runs."""
         query = {"name": tutorial.name, "server": server}
@@ -183,17 +199,18 @@ class _Page(BaseHandler):
 
     async def card(self, tutorial: Tutorial, sessions: list[Session], states: Mapping[str, Any]) -> Card:
         best = best_session(tutorial, sessions)
-        label = self.desk.environment_labels.get(tutorial.environment)
-        to_start = await self.server_to_start(tutorial)
+        closed = self.is_closed(tutorial)
+        to_start = None if closed else await self.server_to_start(tutorial)
         return Card(
             tutorial=tutorial,
             title=tutorial.title.in_language(self.lang),
             summary=tutorial.summary.in_language(self.lang) if tutorial.summary else "",
-            environment=label.in_language(self.lang) if label else tutorial.environment,
+            environment=self.environment_label(tutorial),
             duration=describe_duration(tutorial.minutes * 60) if tutorial.minutes else "",
             sessions=tuple(sorted(sessions, key=lambda session: session is not best)),
             state=states.get(best.server, {}).get(tutorial.name) if best else None,
             start_url="" if to_start is None else self.start_url(tutorial, to_start),
+            closed=closed,
         )
 
     async def show(self, failure: CopyFailed | None = None, failed: Tutorial | None = None) -> None:
@@ -281,6 +298,8 @@ class OpenHandler(_Page):
         tutorial = next((tutorial for tutorial in tutorials if tutorial.name == wanted), None)
         if tutorial is None:
             raise web.HTTPError(404, self.t("gallery.unknown"))
+        if self.is_closed(tutorial):
+            raise web.HTTPError(403, self.t("gallery.closed", environment=self.environment_label(tutorial)))
         server = self.get_argument("server", None)
         if server is None:
             best = best_session(tutorial, self.sessions())

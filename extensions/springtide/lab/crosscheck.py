@@ -181,6 +181,13 @@ def _check_batch(place: Place, profile: Profile, noted: Document) -> None:
 
 def _check_host(place: Place, profile: Profile, parts: Parts, noted: Document) -> None:
     environment = parts.environments.get(profile.environment)
+    if environment and environment.groups:
+        noted.complain(
+            (*place, "environment"),
+            f"is for some groups only, and site {profile.site} runs no containers, so that everyone would see it",
+            repr(profile.environment),
+            "an environment for everyone, or a site with containers",
+        )
     # Who writes no environment, or base, gets the Python of the site.
     if environment and profile.environment != "base" and environment.image and not environment.folder:
         noted.complain(

@@ -318,6 +318,22 @@ AbsolutePath = Annotated[OneLine, AfterValidator(_check_absolute)]
 ImageReference = Annotated[
     str, _matching(re.compile(f"({_IMAGE.pattern})?"), "is not an image reference", "[registry/]name[:tag][@sha256:…]")
 ]
+RegistryHost = Annotated[
+    str,
+    _matching(
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:\d{1,5})?"),
+        "is not a registry",
+        "its name, and :port: registry.lab.fr:5443",
+    ),
+]
+RepositoryOrEmpty = Annotated[
+    str,
+    _matching(
+        re.compile(f"({_REPOSITORY_PART}(/{_REPOSITORY_PART})*)?"),
+        "is not a repository",
+        "lower-case names between '/'",
+    ),
+]
 DatabaseUrl = Annotated[
     str,
     _matching(

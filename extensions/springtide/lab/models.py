@@ -38,6 +38,8 @@ from springtide.lab.fields import (
     QueueName,
     QueueNameOrEmpty,
     ReachableAddress,
+    RegistryHost,
+    RepositoryOrEmpty,
     ShellLines,
     StartCount,
     StateDirectory,
@@ -177,6 +179,20 @@ class Environment(Model):
     """Image reference. Default: ``springtide/NAME:VERSION``, built from ``folder`` when missing."""
     label: Text | None = None
     """Shown to people."""
+    groups: frozenset[UserName] = frozenset()
+    """JupyterHub groups that may use it: to all others its profiles do not exist. Empty: everyone."""
+
+
+class Registry(Model):
+    """An image registry that needs credentials, or has a certificate of its own."""
+
+    credentials: LabPath | None = None
+    """File with the login, for the hub's or the administrator's account only (mode 0600), as ``skopeo login
+    --authfile`` writes it; relative to the lab file."""
+    certificate: LabPath | None = None
+    """File with the certificate authority, where the system's own do not know it; relative to the lab file."""
+    prefix: RepositoryOrEmpty = ""
+    """Where ``springtide env push`` puts images in it; empty: at its top."""
 
 
 class LocalSite(Model):
@@ -374,6 +390,8 @@ class Lab(Model):
     """Who may log in."""
     environments: dict[Name, Environment] = {}
     """Container images with their kernels."""
+    registries: dict[RegistryHost, Registry] = {}
+    """Image registries by their name, with the port where there is one. ``springtide env push`` sends to the first."""
     sites: Annotated[dict[Name, Site], Field(min_length=1)]
     """Places where sessions run."""
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
@@ -381,7 +399,7 @@ class Lab(Model):
     tutorials: Folder | None = None
     """Folder of the shared notebooks; relative to the lab file. Default: those shipped."""
 
-    @field_validator("environments", mode="before")
+    @field_validator("environments", "registries", mode="before")
     @classmethod
     def _no_environments(cls, value: Any) -> Any:
         return {} if value is None else value

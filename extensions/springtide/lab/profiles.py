@@ -22,8 +22,23 @@ def find_profile(lab: Lab, name: str) -> Profile:
 
 
 def visible_profiles(lab: Lab, groups: Collection[str]) -> tuple[Profile, ...]:
-    """Return the profiles that a member of `groups` may use, in the order of the lab file."""
-    return tuple(profile for profile in lab.profiles if not profile.groups or profile.groups & set(groups))
+    """Return the profiles that a member of `groups` may use, in the order of the lab file.
+
+    Both the profile and its environment must be open to them.
+    """
+    closed = closed_environments(lab, groups)
+    return tuple(
+        profile for profile in lab.profiles if _is_open(profile.groups, groups) and profile.environment not in closed
+    )
+
+
+def closed_environments(lab: Lab, groups: Collection[str]) -> frozenset[str]:
+    """Return the names of the environments that a member of `groups` may not use."""
+    return frozenset(name for name, one in lab.environments.items() if not _is_open(one.groups, groups))
+
+
+def _is_open(to: frozenset[str], groups: Collection[str]) -> bool:
+    return not to or bool(to & set(groups))
 
 
 def site_of(lab: Lab, profile: Profile) -> LocalSite | BatchSite:
