@@ -7,6 +7,7 @@ When a test fails, the ends of the logs of the services it uses are shown with i
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,8 @@ _FAILED = pytest.StashKey[bool]()
 def pytest_configure() -> None:
     # Whatever this run starts inherits the mark, however deep: see leaks.py.
     os.environ[leaks.RUN_MARK] = str(os.getpid())
+    # A run that a shell has put into the background ignores Ctrl-C, and so would all programs that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -140,7 +140,7 @@ def test_csv_has_the_same_as_json(place: str) -> None:
     assert rows[3]["used_memory_bytes"] == str(2**30)
 
 
-@pytest.mark.parametrize("options", [[], ["--events"], ["--summary"]])
+@pytest.mark.parametrize("options", [[], ["--events"], ["--summary"], ["--calibration"]])
 def test_csv_without_rows_has_its_first_line(place: str, options: list[str]) -> None:
     full = run(place, "--csv", "-", *options).stdout.splitlines()
     empty = run(place, "--csv", "-", "--user", "nobody", *options).stdout.splitlines()
@@ -189,6 +189,32 @@ def test_events_tell_what_happened_in_order(place: str) -> None:
 )
 def test_events_are_chosen_by_their_jobs(place: str, options: list[str], found: list[str]) -> None:
     assert [event["token"] for event in as_json(place, "--events", *options)] == found
+
+
+def test_the_calibration_says_how_often_starts_were_foreseen(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    foreseen = {"state": "running", "submitted": NOW - 900, "expected_start_low": NOW - 800}
+    with Ledger.open(file) as made:
+        made.add_jobs(
+            [
+                job("a", started=NOW - 750, expected_start_high=NOW - 600, **foreseen),
+                job("b", started=NOW - 100, expected_start_high=NOW - 500, **foreseen),
+                job("c", site="other", state="running", submitted=NOW - 900, started=NOW - 800),
+            ]
+        )
+    assert lines(str(file), "--calibration") == [
+        ["cluster", "2", "1", "50 %", "90 %", "4 min 10 s"],
+        ["other", "0", "0", "-", "90 %", "-"],
+    ]
+    (cluster, _) = as_json(str(file), "--calibration")
+    assert cluster == {
+        "site": "cluster",
+        "n": 2,
+        "inside": 1,
+        "share": 0.5,
+        "nominal": 0.9,
+        "median_width_s": pytest.approx(250),
+    }
 
 
 def test_a_summary_counts_each_users_jobs(place: str) -> None:
@@ -263,6 +289,7 @@ def test_looking_makes_no_ledger(tmp_path: Path) -> None:
         ["--state", "asleep"],
         ["--kind", "dream"],
         ["--summary", "--events"],
+        ["--summary", "--calibration"],
         ["--json", "--csv", "-"],
     ],
 )

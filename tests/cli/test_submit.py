@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from springtide.cli.submit import overruled
 from springtide.ledger.place import ledger_path
 from springtide.ledger.store import Ledger
 from tests.cli.sites import local_command_line, local_site, slurm_command_line
+from tests.support.accounts import TwoUsers, run_as
 from tests.support.command_line import CommandLine
+from tests.support.hub import SPRINGTIDE
 from tests.support.openpbs import OpenPBS
 from tests.support.slurm import Slurm
 
@@ -161,15 +165,16 @@ def test_a_wrong_lab_file_is_exit_status_2(springtide: CommandLine) -> None:
 
 
 def submitted_lisacode(springtide: CommandLine) -> None:
-    """Run the lab's script to its end: all that it lacks here is its image, or the program that reads it."""
     answer = springtide("submit", str(LISACODE), "--folder", str(springtide.folder), "--wait", "--json")
-    job = answer.json
+    check_lisacode(answer.json, answer.status)
+
+
+def check_lisacode(job: Any, status: int) -> None:
+    """Check that the lab's script ran to its end: all that it lacks here is its image, or the program that reads it."""
     assert (job["name"], job["state"], job["cause"]) == ("lisacode", "finished", "exit")
-    assert answer.status == job["exit_status"] != 0
-    assert (
-        "singularity: command not found" in Path(job["errors"]).read_text()
-        or "lisacode.img" in Path(job["errors"]).read_text()
-    )
+    assert status == job["exit_status"] != 0
+    errors = Path(job["errors"]).read_text()
+    assert "singularity: command not found" in errors or "lisacode.img" in errors
 
 
 def test_the_labs_script_runs_on_this_machine(springtide: CommandLine) -> None:
@@ -182,12 +187,18 @@ def test_the_labs_script_runs_on_slurm(on_slurm: CommandLine) -> None:
     submitted_lisacode(on_slurm)
 
 
-def test_the_labs_script_runs_on_openpbs(tmp_path: Path, openpbs: OpenPBS) -> None:
+def test_the_labs_script_runs_on_openpbs(openpbs: OpenPBS, two_users: TwoUsers) -> None:
+    home, user = two_users.alice.home, two_users.alice
     site = {"kind": "pbspro", "commands": str(openpbs.commands)}
-    springtide = CommandLine(
-        tmp_path, {"springtide": 1, "sites": {"pbs": site}, "profiles": [{"name": "x", "site": "pbs"}]}
-    )
-    assert "\n#PBS -m abe\n" in springtide("submit", str(LISACODE), "--dry-run").output
+    lab = {"springtide": 1, "sites": {"pbs": site}, "profiles": [{"name": "x", "site": "pbs"}]}
+    for name, content in (("lab.yaml", yaml.safe_dump(lab)), ("lisacode.pbs", LISACODE.read_text())):
+        (home / name).write_text(content)
+        (home / name).chmod(0o644)
+    submit = [str(SPRINGTIDE), "submit", "lisacode.pbs", "--lab", "lab.yaml", "--state", "state"]
+    dry = run_as(user, [*submit, "--dry-run"], environment=openpbs.environment)
+    assert "\n#PBS -m abe\n" in dry.stdout
+    answer = run_as(user, [*submit, "--wait", "--json"], environment=openpbs.environment, check=False)
+    check_lisacode(json.loads(answer.stdout), answer.returncode)
 
 
 def test_resources_of_pbs_are_asked_of_slurm(on_slurm: CommandLine) -> None:

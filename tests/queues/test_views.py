@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,15 @@ def test_the_schedulers_word_counts_and_the_ledger_fills_in() -> None:
     )
     view = merged(JobRecord(**{**vars(ROW), "started": 110.0, "exit_status": 7}), job)
     assert (view.name, view.state, view.exit_status, view.started, view.ended) == ("étude", "finished", 0, 110.0, 130.0)
+
+
+def test_a_waiting_job_has_an_expected_start_and_a_running_one_has_none() -> None:
+    row = JobRecord(**{**vars(ROW), "expected_start": 200.0})
+    waits, runs = JobInfo("12", JobState.QUEUED), JobInfo("12", JobState.RUNNING)
+    assert view_of_record(row).as_json()["expected_start"] == "1970-01-01T00:03:20Z"
+    assert merged(row, waits).expected_start == 200.0
+    assert merged(row, replace(waits, expected_start=300.0)).expected_start == 300.0
+    assert merged(row, runs).expected_start is None
 
 
 def test_json_has_iso_times_and_null_for_what_is_not_known() -> None:

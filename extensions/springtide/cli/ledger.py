@@ -12,13 +12,14 @@ from typing import IO
 
 import click
 
-from springtide.cli.ledger_forms import EVENTS, JOBS, TOTALS, show
+from springtide.cli.ledger_forms import CALIBRATIONS, EVENTS, JOBS, TOTALS, show
 from springtide.errors import LedgerError
 from springtide.lab.load import load_lab
 from springtide.ledger.place import file_of, own_ledger_url, state_directory
 from springtide.ledger.records import LOST, REFUSED, SUBMITTING, Event, JobRecord
 from springtide.ledger.store import Ledger
 from springtide.ledger.usage import totals
+from springtide.queues.expected.calibration import calibrations
 from springtide.queues.model import JobState
 from springtide.share import share_path
 from springtide.units import WALLTIME_FORMS, parse_walltime
@@ -52,6 +53,7 @@ def _since(_: click.Context, __: click.Parameter, value: str | None) -> float | 
 @click.option("--since", callback=_since, metavar="WHEN", help="What was written since then: 7d, 12h, 2026-11-23.")
 @click.option("--limit", type=click.IntRange(min=1), help="The newest only [default: 50 on a screen, else all].")
 @click.option("--summary", is_flag=True, help="Show each user's jobs together.")
+@click.option("--calibration", "as_calibration", is_flag=True, help="Show how often jobs started when it was foreseen.")
 @click.option("--events", "as_events", is_flag=True, help="Show what happened rather than the jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "csv_file", type=click.File("w", encoding="utf-8", atomic=True), help="Write CSV; - prints it.")
@@ -66,6 +68,7 @@ def ledger(
     since: float | None,
     limit: int | None,
     summary: bool,
+    as_calibration: bool,
     as_events: bool,
     as_json: bool,
     csv_file: IO[str] | None,
@@ -74,14 +77,16 @@ def ledger(
 
     A table on a screen; when piped, columns with tabs between them.
     """
-    if (summary and as_events) or (as_json and csv_file):
-        raise click.UsageError("--summary and --events exclude each other, and so do --json and --csv.")
+    if summary + as_calibration + as_events > 1 or (as_json and csv_file):
+        raise click.UsageError("--summary, --calibration and --events exclude each other, and so do --json and --csv.")
     which = Which(site, user, kind or "", states, job, since)
-    on_screen = not (as_json or csv_file or summary) and sys.stdout.isatty()
+    on_screen = not (as_json or csv_file or summary or as_calibration) and sys.stdout.isatty()
     most = _ON_A_SCREEN if limit is None and on_screen else limit
     with _opened(address, lab_path) as source:
         if as_events:
             show(EVENTS, which.events(source, most), as_json, csv_file)
+        elif as_calibration:
+            show(CALIBRATIONS, calibrations(which.jobs(source, most)), as_json, csv_file)
         elif summary:
             show(TOTALS, totals(which.jobs(source, most)), as_json, csv_file)
         else:

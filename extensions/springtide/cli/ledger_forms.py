@@ -17,6 +17,7 @@ from rich.table import Table
 
 from springtide.ledger.records import Event, JobRecord
 from springtide.ledger.usage import Share, Total, Usage, usage_of
+from springtide.queues.expected.calibration import Calibration
 from springtide.queues.views import iso_time
 from springtide.units import describe_duration, format_memory
 
@@ -175,6 +176,18 @@ def _total_values(total: Total) -> dict[str, Any]:
     return {**values, **_percents(total.usage)}
 
 
+def _calibration_cells(row: tuple[str, Calibration]) -> tuple[str, ...]:
+    site, found = row
+    return (
+        site,
+        str(found.n),
+        str(found.inside),
+        "-" if found.share is None else f"{100 * found.share:.0f} %",
+        f"{100 * found.nominal:.0f} %",
+        "-" if found.median_width_s is None else describe_duration(found.median_width_s),
+    )
+
+
 _NOTHING = Share(0, None)
 _SOME_JOB = JobRecord("", "", "", "", "", "")
 _SOME_TOTAL = Total("", 0, 0, 0, 0, 0, Usage(_NOTHING, _NOTHING, _NOTHING), None)
@@ -190,6 +203,12 @@ EVENTS = Form(
     _event_cells,
     lambda event: _with_times(asdict(event)),
     tuple(asdict(Event(0, "", ""))),
+)
+CALIBRATIONS = Form(
+    ("site", "foreseen", "inside", "share", "should be", "median width"),
+    _calibration_cells,
+    lambda row: {"site": row[0], **asdict(row[1])},
+    ("site", *asdict(Calibration(0, 0, None))),
 )
 TOTALS = Form(
     ("user", "jobs", "open", "failed", "core time asked", "used", "cpu", "memory", "walltime", "median wait"),

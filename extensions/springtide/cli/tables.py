@@ -47,6 +47,14 @@ def _since(job: JobView, text: Translate) -> str:
     return describe_duration((job.ended or time.time()) - begin) if begin else ""
 
 
+def _expected(job: JobView, text: Translate) -> str:
+    if job.expected_start is None:
+        return ""
+    left_s = job.expected_start - time.time()
+    # What passed without a start is no forecast any more.
+    return text("cli.in_about", duration=describe_duration(left_s)) if left_s > 0 else ""
+
+
 def _end(job: JobView, text: Translate) -> str:
     return "" if job.exit_status is None or not job.over else str(job.exit_status)
 
@@ -70,6 +78,7 @@ JOB_COLUMNS = (
     Column("cores", "cli.head_cores", lambda job, _: str(job.cores or ""), lambda job: job.cores or ""),
     Column("queue", "cli.head_queue", lambda job, _: escape(job.queue), lambda job: job.queue),
     Column("since", "cli.head_since", _since, lambda job: iso_time(job.started or job.submitted) or ""),
+    Column("expected_start", "cli.head_expected", _expected, lambda job: iso_time(job.expected_start) or ""),
     Column("exit_status", "cli.head_end", _end, lambda job: "" if job.exit_status is None else job.exit_status),
     Column("reason", "cli.head_why", _why, _words),
 )

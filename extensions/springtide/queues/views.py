@@ -16,6 +16,7 @@ from springtide.queues.model import Cause, JobInfo, JobState
 UNKNOWN = "unknown"
 """State of a job of which nothing certain is known: its submission is under way, or nobody can be asked."""
 STATES = (*(state.value for state in JobState), UNKNOWN)
+_WAITS = frozenset(state.value for state in JobState if state.waits)
 _STATES = {state.value: state for state in JobState}
 _CAUSES = {cause.value: cause for cause in Cause}
 # The ledger's own words for jobs that are over without ever having been finished by a scheduler.
@@ -42,6 +43,8 @@ class JobView:
     submitted: float | None = None
     started: float | None = None
     ended: float | None = None
+    expected_start: float | None = None
+    """When it may be expected to start, while it waits: the scheduler's word, else what was foreseen at submission."""
     token: str = ""
     user: str = ""
     queue: str = ""
@@ -78,6 +81,7 @@ class JobView:
             "submitted": iso_time(self.submitted),
             "started": iso_time(self.started),
             "ended": iso_time(self.ended),
+            "expected_start": iso_time(self.expected_start),
             "explanation": self.explanation or None,
             "token": self.token or None,
             "user": self.user,
@@ -103,6 +107,7 @@ def view_of_job(job: JobInfo, site: str) -> JobView:
         submitted=job.submitted,
         started=job.started,
         ended=job.ended,
+        expected_start=job.expected_start if job.state.waits else None,
         user=job.owner,
         queue=job.queue,
         cores=job.cores,
@@ -124,6 +129,7 @@ def view_of_record(record: JobRecord) -> JobView:
         submitted=record.submitted or record.recorded or None,
         started=record.started,
         ended=record.ended,
+        expected_start=record.expected_start if state in _WAITS else None,
         token=record.token,
         user=record.user,
         queue=record.queue,
@@ -142,6 +148,8 @@ def merged(record: JobRecord, job: JobInfo) -> JobView:
     news = {name: value for name, value in said.items() if name not in kept and value not in (None, "", 0, ())}
     if job.exit_status == 0:
         news["exit_status"] = 0
+    if not job.state.waits:
+        news["expected_start"] = None
     return JobView(**{**known, **news})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from springtide.queues.commands import run_command
 from springtide.queues.model import After, Cause, Dependency, JobArray, JobInfo, JobRequest, JobState
 from springtide.queues.pbs.pro import PbsProQueue
 from tests.support.accounts import Account, TwoUsers
+from tests.support.need import require
 from tests.support.openpbs import OpenPBS
 from tests.support.waiting import wait_until
 
@@ -238,11 +239,28 @@ async def test_a_job_cannot_forge_itself_or_another(cluster: Cluster) -> None:
     assert {jobs[one].state for one in (other, job_id)} == {JobState.HELD}
 
 
-async def test_nodes_and_queues_tell_what_there_is(cluster: Cluster) -> None:
+@pytest.fixture
+def short_queue(openpbs: OpenPBS) -> Iterator[str]:
+    """Yield the name of a queue for jobs of ten minutes at most."""
+    name = "springtide_short"
+    settings = ("queue_type = execution", "resources_max.walltime = 00:10:00", "enabled = True", "started = True")
+
+    def manage(command: str) -> bool:
+        return openpbs.run(["qmgr", "-c", f"{command} queue {name}"], check=False).returncode == 0
+
+    manage("delete")
+    require("a manager's rights at OpenPBS", manage("create"), "qmgr: set server managers", always_optional=True)
+    for setting in settings:
+        openpbs.run(["qmgr", "-c", f"set queue {name} {setting}"])
+    yield name
+    manage("delete")
+
+
+async def test_nodes_and_queues_tell_what_there_is(cluster: Cluster, short_queue: str) -> None:
     nodes, queues = await cluster.queue.nodes(), {queue.name: queue for queue in await cluster.queue.queues()}
     assert all(node.usable and 0 <= node.free_cores <= node.cores for node in nodes)
     assert sum(queue.default for queue in queues.values()) == 1
-    assert queues["short"].walltime_s == 600
+    assert queues[short_queue].walltime_s == 600
     assert await cluster.queue.node_address(nodes[0].name) == nodes[0].name
 
 
@@ -252,7 +270,7 @@ async def test_what_is_unknown_is_left_out_and_hides_nothing_else(cluster: Clust
     assert set(await cluster.queue.details([*ids, job_id, "-f", "nonsense"])) == {job_id}
 
 
-def test_what_qsub_is_asked_is_what_it_takes(cluster: Cluster) -> None:
+def test_what_qsub_is_asked_is_what_it_takes(short_queue: str, cluster: Cluster) -> None:
     cluster.submit(
         "true",
         held=True,
@@ -260,7 +278,7 @@ def test_what_qsub_is_asked_is_what_it_takes(cluster: Cluster) -> None:
         cores=2,
         ranks=2,
         start_after=time.time() + 3600,
-        queue="short",
+        queue=short_queue,
         account="lisa.project",
         directives=("-l place=scatter:excl", "-W umask=077"),
         output="/dev/null",

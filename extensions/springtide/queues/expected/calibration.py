@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,14 @@ def calibration(records: Iterable[JobRecord], *, now: float | None = None) -> Ca
         share=inside / len(told) if told else None,
         median_width_s=statistics.median(_width_s(record) for record, _ in told) if told else None,
     )
+
+
+def calibrations(records: Iterable[JobRecord], *, now: float | None = None) -> list[tuple[str, Calibration]]:
+    """Return for each site how often its jobs started inside their intervals, by the sites' names."""
+    by_site: dict[str, list[JobRecord]] = defaultdict(list)
+    for record in records:
+        by_site[record.site].append(record)
+    return [(site, calibration(by_site[site], now=now)) for site in sorted(by_site)]
 
 
 def share_outside(waits: Sequence[JobRecord]) -> float:

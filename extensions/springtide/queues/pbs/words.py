@@ -78,7 +78,8 @@ def hosts_of(exec_host: str) -> tuple[str, ...]:
 
 def used(cpu: str, memory: str, walltime: str) -> Used | None:
     """Return what a job has used, None where the answer says nothing of it."""
-    found = Used(duration_s(cpu), size_bytes(memory), duration_s(walltime))
+    # PBS looks at a job's memory now and then: 0 is that of a job that was over before.
+    found = Used(duration_s(cpu), size_bytes(memory) or None, duration_s(walltime))
     return None if found == Used() else found
 
 
