@@ -90,11 +90,11 @@ def _leave_what_it_needs(root: Path) -> None:
             program.unlink()
     for unused in ("usr/sbin", "usr/share", "dev"):
         shutil.rmtree(root / unused, ignore_errors=True)
-    # The starter takes another folder for its prefix than the program does.
+    # Its files are below the root; the program looks for them below usr, and the starter below usr/lib.
     for name in ("etc", "var"):
+        (root / "usr" / name).symlink_to(f"../{name}")
         (root / "usr/lib" / name).symlink_to(f"../../{name}")
-    for session in ("usr/var/lib/apptainer/mnt/session", "var/lib/apptainer/mnt/session"):
-        (root / session).mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/apptainer/mnt/session").mkdir(parents=True, exist_ok=True)
     (root / "bin").mkdir()
     for name in ("apptainer", "singularity"):
         (root / "bin" / name).symlink_to(f"../{_PROGRAM}")

@@ -53,6 +53,10 @@ class Prepared:
     place: str
     """The engine's name for it, or the path of the SIF or the folder; for ``host``: the prefix of the software, or
     empty for what is on PATH."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The image's own variables, where `place` is a folder: a folder cannot say them itself."""
+    folder: str = ""
+    """The image's own working folder."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the image's own. Values never stand in an argv: they may be secrets."""
     folder: str = ""
-    """Working folder inside; empty: the image's own where it has one, else "/"."""
+    """Working folder inside; empty: the image's own where it has one, else "/". Under ``host``: the caller's own."""
     cores: float | None = None
     memory_bytes: int | None = None
     processes: int | None = None
@@ -103,6 +107,7 @@ class Runtime(ABC):
     name: str
     """What lab files call it."""
     form: Form
+    """In what form it takes an image."""
     lacks: frozenset[Lack] = frozenset()
 
     @abstractmethod
