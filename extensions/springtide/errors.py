@@ -10,6 +10,7 @@ The tree::
     │   └── RegistryError     an image registry refused or could not be used
     │       └── RegistryUnreachable   it did not answer: nothing is known, try again (transient)
     ├── EngineError           the Docker Engine cannot be asked
+    ├── KernelError           a kernel cannot be started
     ├── LedgerError           the database of what was submitted cannot be read or written
     ├── ScriptError           a batch script or what it asks for cannot be used
     ├── CloudError            a cloud refused a machine or could not be asked
@@ -105,6 +106,10 @@ class RegistryUnreachable(RegistryError):
 
 class EngineError(SpringtideError):
     """The Docker Engine cannot be asked."""
+
+
+class KernelError(SpringtideError):
+    """A kernel cannot be started; the message ends with the last lines that it wrote."""
 
 
 class LedgerError(SpringtideError):

@@ -1,0 +1,60 @@
+"""The images that tests of kernels run, in each runtime's form; made once, kept for the next run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from springtide.environments.build import build
+from springtide.environments.catalog import shipped
+from tests.support.docker_engine import DockerEngine
+
+_CACHE = Path("/var/cache/springtide-tests/kernels") if os.geteuid() == 0 else Path.home() / ".cache/springtide-tests"
+PYTHON = "/opt/session/bin/python"
+
+
+def session_image(engine: DockerEngine) -> tuple[str, str]:
+    """Return the reference and the digest of the shipped session image, built where it is missing."""
+    image = shipped()["base"].image
+    return image, build(shipped()["base"], lambda line: print(line, flush=True))
+
+
+def unpacked_session_image(engine: DockerEngine) -> Path:
+    """Return a folder with the session image's files, which every account can read."""
+    image, digest = session_image(engine)
+    folder = _CACHE / digest.removeprefix("sha256:")[:12]
+    with _alone():
+        if not folder.is_dir():
+            _unpack(image, folder)
+    return folder
+
+
+def _unpack(image: str, folder: Path) -> None:
+    for old in folder.parent.glob("*"):
+        if old.is_dir():
+            shutil.rmtree(old)
+    beside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(mode=0o755)
+    container = subprocess.run(
+        ["docker", "create", image], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    ).stdout.strip()
+    try:
+        with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
+            subprocess.run(["tar", "--extract", f"--directory={beside}"], stdin=export.stdout, check=True)
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)
+    beside.rename(folder)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
