@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -113,6 +114,11 @@ class Kernel:
         return str(self.server.ask("dead", kernel=self.id, seconds=seconds))
 
     @property
+    def said(self) -> list[str]:
+        """What the provisioner has logged of it."""
+        return list(self.server.ask("said", kernel=self.id))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Its connection, the number of its companion, and where its files lie."""
         facts: dict[str, Any] = self.server.ask("facts", kernel=self.id)
@@ -122,11 +128,21 @@ class Kernel:
 # --- in the server --------------------------------------------------------------------------------------------------
 
 
+class _Kept(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+
 class _Server:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kernel-server-"))
         self.kernels: dict[str, Any] = {}
         self.started = 0
+        self.logged: dict[str, list[str]] = {}
 
     async def start(
         self, spec: dict[str, Any], folder: str = "", seconds: float = 60, ready: bool = True, variables: Any = None
@@ -141,7 +157,11 @@ class _Server:
         (home / "kernel.json").write_text(json.dumps(spec))
         specs = KernelSpecManager(kernel_dirs=[str(self.folder / "kernels")])
         connection = str(self.folder / f"{name}.json")
-        manager = AsyncKernelManager(kernel_name=name, kernel_spec_manager=specs, connection_file=connection)
+        log = logging.getLogger(name)
+        log.setLevel(logging.INFO)
+        self.logged[name] = []
+        log.addHandler(_Kept(self.logged[name]))
+        manager = AsyncKernelManager(kernel_name=name, kernel_spec_manager=specs, connection_file=connection, log=log)
         await manager.start_kernel(cwd=folder or str(Path.cwd()), env={**os.environ, **(variables or {})})
         client = manager.client()
         client.start_channels()
@@ -192,6 +212,10 @@ class _Server:
                 raise TimeoutError("the kernel still lives")
             await asyncio.sleep(0.05)
         return str(manager.provisioner.last_words)
+
+    async def said(self, kernel: str) -> list[str]:
+        await self.kernels[kernel][0].is_alive()
+        return self.logged[kernel]
 
     async def facts(self, kernel: str) -> dict[str, Any]:
         manager, _ = self.kernels[kernel]

@@ -91,7 +91,7 @@ def launch_of(software: Software, start: Start, folder: KernelFolder) -> dict[st
     )
     return {
         "argv": list(command.argv),
-        "environment": dict(command.environment),
+        "environment": {**command.environment, **({} if isolated else {**start.own_environment, **_NO_PARENT})},
         "folder": start.folder if not isolated else "",
         "engine": command.argv[0] if name else "",
         "name": name,

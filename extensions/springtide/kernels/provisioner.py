@@ -5,15 +5,14 @@ A kernelspec names it, with what to run and where::
     "metadata": {"kernel_provisioner": {"provisioner_name": "springtide", "config": {
         "environment": "lisa", "runtime": "docker", "digest": "sha256:…", "place": "sha256:…", "memory": "4G"}}}
 
-Every start gets a companion process, which ends with the kernel and the kernel with it: see `springtide.kernels`.
+With a ``site``, the kernel is a batch job there. Every start gets a companion process, which ends with the kernel and
+the kernel with it: see `springtide.kernels`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import subprocess
+import signal
 import sys
 import threading
 import time
@@ -27,7 +26,9 @@ from traitlets import Bool, Dict, Float, Integer, List, Unicode
 
 from springtide.environments.runtimes import Bind, Form, Prepared
 from springtide.errors import EnvironmentsError, KernelError
-from springtide.kernels import guard
+from springtide.kernels import batch_kernel, guard
+from springtide.kernels.batch_plan import batch_plan, folder_on_node
+from springtide.kernels.companion import LOOKS_EVERY_S, Companion, program_of
 from springtide.kernels.launch import Software, Start, environment_of_companion, fill_in, launch_of
 from springtide.kernels.names import remove_orphans
 from springtide.kernels.places import CHANNELS, KernelFolder
@@ -35,10 +36,9 @@ from springtide.kernels.words import end_in_words, language, start_in_words
 from springtide.texts import translate
 from springtide.units import describe_duration, parse_memory
 
-_LOOKS_EVERY_S = 0.02
 _READY_WITHIN_S = 120.0
-_ENDS_WITHIN_S = 60.0
-_SIGNAL, _END, _KILL = "signal {}\n", "end\n", "kill\n"
+# A submission is given up later than that by the queue layer itself.
+_SUBMITTED_WITHIN_S = 600.0
 # Said before the first cell of the kernel that takes the place of one that died, and then never again.
 _LAST_END = "SPRINGTIDE_LAST_END"
 _SAY_LAST_END = (
@@ -61,42 +61,47 @@ class SpringtideProvisioner(KernelProvisionerBase):
     processes = Integer(0, help="Processes it may have; 0: no limit.")
     gpu = Bool(False, help="Whether it sees graphics cards.")
     binds = List(Unicode(), help="Folders it sees at their own paths, beside home and working folder.")
+    site = Dict(help="A batch site with its name, as in the lab file; empty: this machine.")
+    walltime = Unicode(help="At a batch site, how long it may run: 90m, 2h. Default: 2 h.")
+    queue = Unicode(help="At a batch site, its queue; empty: the site's.")
+    ledger = Unicode(help="At a batch site, where its job is written down; empty: this account's own ledger.")
 
     last_words = ""
     """How the last kernel ended, if it was not asked to."""
-    _process: subprocess.Popen[bytes] | None = None
+    _companion: Companion | None = None
     _folder: KernelFolder | None = None
     _own_environment: dict[str, str]
     _cwd = ""
+
+    @property
+    def name(self) -> str:
+        """What people call the kernel."""
+        return str(self.kernel_spec.display_name or self.environment)
 
     # --- before and at the start --------------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Choose the sockets and fill in the command. Called before each start, restarts included."""
-        self._folder = self._folder or KernelFolder.made()
         manager = self.parent
+        if self._folder is None:
+            self._folder = KernelFolder.made()
+            # One of a start that failed names another folder.
+            manager.cleanup_connection_file()
         # Not ports: see `springtide.kernels.places`.
         manager.transport, manager.ip = "ipc", self._folder.sockets
         kwargs.pop("transport_encryption", None)
-        session = kwargs.get("env", {}).get("JPY_SESSION_NAME", "")
-        manager.write_connection_file(jupyter_session=session)
+        manager.write_connection_file(jupyter_session=kwargs.get("env", {}).get("JPY_SESSION_NAME", ""))
         self.connection_info = manager.get_connection_info()
-        values = {
-            **kwargs,
-            "connection_file": self._folder.connection,
-            "prefix": sys.prefix,
-            "resource_dir": self.kernel_spec.resource_dir,
-        }
+        inside = folder_on_node(self._folder) if self.site else self._folder
+        places = {"connection_file": inside.connection, "prefix": sys.prefix}
+        values = {**kwargs, **places, "resource_dir": self.kernel_spec.resource_dir}
         command = fill_in([*self.kernel_spec.argv, *kwargs.pop("extra_arguments", [])], values)
-        before = dict(kwargs.get("env") or os.environ)
         prepared = await super().pre_launch(cmd=command, **kwargs)
-        self._own_environment = {
-            name: value for name, value in prepared["env"].items() if name in self.kernel_spec.env or name not in before
-        }
+        self._own_environment = {name: prepared["env"][name] for name in self.kernel_spec.env}
         return prepared
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start the kernel and return once it listens.
+        """Start the kernel; return once it listens, at a batch site once its job is in the queue.
 
         Raises
         ------
@@ -108,38 +113,37 @@ class SpringtideProvisioner(KernelProvisionerBase):
         assert self._folder is not None
         await self._former_is_over()
         self._folder.clear()
-        self._folder.write_connection(self.connection_info)
         self._cwd = str(kwargs.get("cwd") or Path.cwd())
         environment = environment_of_companion(kwargs["env"])
         start = Start(self._with_last_words(cmd), environment, self._own_environment, self._cwd)
-        self._start_companion(start, environment)
-        await self._kernel_listens()
+        program = self._prepare_batch(start) if self.site else self._prepare(start)
+        self.last_words = ""
+        self._companion = Companion(program, self._folder, environment)
+        await self._is_up(self._companion)
         return self.connection_info
 
     def _with_last_words(self, command: list[str]) -> list[str]:
         """Have the new kernel say why its predecessor died."""
-        self._own_environment.pop(_LAST_END, None)
         if not self.last_words or "ipykernel_launcher" not in command:
             return command
         self._own_environment[_LAST_END] = self.last_words
         return [*command, f"--IPKernelApp.code_to_run={_SAY_LAST_END}"]
 
-    def _start_companion(self, start: Start, environment: dict[str, str]) -> None:
+    def _prepare(self, start: Start) -> list[str]:
         assert self._folder is not None
+        self._folder.write_connection(self.connection_info)
         launch = launch_of(self._software(), start, self._folder)
-        if not self._software().isolated:
-            launch["environment"] |= self._own_environment
         if launch["engine"]:
             _remove_orphans_once(launch["engine"])
         guard.write_whole(self._folder.path / guard.LAUNCH, launch)
-        self.last_words = ""
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, str(self._folder.path)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        return program_of(guard.__file__, alone=True)
+
+    def _prepare_batch(self, start: Start) -> list[str]:
+        assert self._folder is not None
+        wishes = {"kernel": self.name, "walltime": self.walltime, "queue": self.queue, "ledger": self.ledger}
+        plan = batch_plan(self._software(), start, self._folder, self.connection_info, self.site, **wishes)
+        guard.write_whole(self._folder.path / batch_kernel.PLAN, plan)
+        return program_of(batch_kernel.__name__, alone=False)
 
     def _software(self) -> Software:
         try:
@@ -162,87 +166,81 @@ class SpringtideProvisioner(KernelProvisionerBase):
             binds=tuple(Bind(Path(folder), folder) for folder in self.binds),
         )
 
-    @property
-    def name(self) -> str:
-        """What people call the kernel."""
-        return str(self.kernel_spec.display_name or self.environment)
-
     async def _former_is_over(self) -> None:
         """Wait for a kernel whose end took longer than Jupyter waits: two would answer at the same sockets."""
-        give_up_at = time.monotonic() + _ENDS_WITHIN_S
-        while self._process is not None and self._process.poll() is None:
-            if time.monotonic() > give_up_at:
-                self._process.kill()
-            await asyncio.sleep(_LOOKS_EVERY_S)
-        self._process = None
+        if self._companion is not None:
+            await self._companion.is_over()
+        self._let_go()
 
-    async def _kernel_listens(self) -> None:
-        assert self._folder is not None
-        assert self._process is not None
-        sockets = [self._folder.socket(self.connection_info[f"{channel}_port"]) for channel in CHANNELS]  # type: ignore[literal-required]
-        give_up_at = time.monotonic() + _READY_WITHIN_S
-        while not all(socket.exists() for socket in sockets):
-            if self._process.poll() is not None:
-                report = self._folder.read(guard.REPORT)
-                await self.cleanup()
+    async def _is_up(self, companion: Companion) -> None:
+        ports = {name: number for name, number in self.connection_info.items() if name.endswith("_port")}
+        sockets = [companion.folder.socket(int(str(ports[f"{channel}_port"]))) for channel in CHANNELS]
+        signs = [companion.folder.path / batch_kernel.SUBMITTED] if self.site else sockets
+        patience_s = _SUBMITTED_WITHIN_S if self.site else _READY_WITHIN_S
+        give_up_at = time.monotonic() + patience_s
+        while not all(sign.exists() for sign in signs):
+            if companion.poll() is not None:
+                report = companion.report()
+                await self._give_up()
                 raise KernelError(start_in_words(report, self._software().memory_bytes, self.name))
             if time.monotonic() > give_up_at:
                 await self.kill()
-                await self.wait()
-                waited = describe_duration(_READY_WITHIN_S)
+                await self._give_up()
+                waited = describe_duration(patience_s)
                 raise KernelError(translate(language(), "kernels.silent", kernel=self.name, duration=waited))
-            await asyncio.sleep(_LOOKS_EVERY_S)
+            await asyncio.sleep(LOOKS_EVERY_S)
+
+    async def _give_up(self) -> None:
+        """Leave nothing of a kernel that did not start: Jupyter forgets it."""
+        await self.cleanup()
+        self.parent.cleanup_connection_file()
+
+    async def post_launch(self, **kwargs: Any) -> None:
+        """Keep a batch kernel that has ended from being submitted again by itself. Called after each start."""
+        restarter = getattr(self.parent, "_restarter", None)
+        if self.site and restarter is not None:
+            restarter.restart_limit = 0
 
     # --- while it runs ------------------------------------------------------------------------------------------
 
     @property
     def has_process(self) -> bool:
         """Whether there is a kernel that was not waited for yet."""
-        return self._process is not None
+        return self._companion is not None
 
     async def poll(self) -> int | None:
         """Return None while the kernel runs, else its exit status. Called every few seconds, and at each request."""
-        if self._process is None:
+        if self._companion is None:
             return 0
-        status = self._process.poll()
+        for words in self._companion.news(batch_kernel.SAID):
+            self.log.info("%s", words)
+        status = self._companion.poll()
         if status is not None and not self.last_words:
-            self._hear_last_words(status)
+            self.last_words = end_in_words(self._companion.report(), self._software().memory_bytes, self.name)
+            if self.last_words:
+                self.log.warning("%s", self.last_words)
         return status
-
-    def _hear_last_words(self, status: int) -> None:
-        assert self._folder is not None
-        report = self._folder.read(guard.REPORT) or {"status": 128 - status if status < 0 else status}
-        self.last_words = end_in_words(report, self._software().memory_bytes, self.name)
-        if self.last_words:
-            self.log.warning("%s", self.last_words)
 
     async def wait(self) -> int | None:
         """Wait for the kernel's end. Called after a shutdown request, and after `kill`."""
         status: int | None = 0
-        while self._process is not None and (status := await self.poll()) is None:
-            await asyncio.sleep(_LOOKS_EVERY_S)
+        while self._companion is not None and (status := await self.poll()) is None:
+            await asyncio.sleep(LOOKS_EVERY_S)
         self._let_go()
         return status
 
     async def send_signal(self, signum: int) -> None:
-        """Send a signal to the kernel and what it has started; the two that end it end it properly."""
-        await asyncio.sleep(0)
-        self._order({9: _KILL, 15: _END}.get(int(signum), _SIGNAL.format(int(signum))))
+        """Send a signal to the kernel. Called for an interrupt, where the kernelspec wants signals."""
+        if self._companion is not None:
+            self._companion.signal(int(signum))
 
     async def terminate(self, restart: bool = False) -> None:
         """Have it end. Called where a shutdown request has not been heeded."""
-        self._order(_END)
+        await self.send_signal(signal.SIGTERM)
 
     async def kill(self, restart: bool = False) -> None:
         """Have it end at once. Called for a shutdown or restart without grace."""
-        self._order(_KILL)
-
-    def _order(self, order: str) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            # It may just have ended.
-            with contextlib.suppress(OSError):
-                self._process.stdin.write(order.encode())
-                self._process.stdin.flush()
+        await self.send_signal(signal.SIGKILL)
 
     # --- after its end ------------------------------------------------------------------------------------------
 
@@ -251,20 +249,18 @@ class SpringtideProvisioner(KernelProvisionerBase):
         if restart:
             return
         await self._former_is_over()
-        self._let_go()
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
 
     def _let_go(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        self._process = None
+        if self._companion is not None:
+            self._companion.let_go()
+        self._companion = None
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
-        """Return how long an orderly shutdown may take: a container's end is slower than a process's."""
-        return max(recommended, 10.0)
+        """Return how long an orderly shutdown may take: the end of a container or a job is slower than a process's."""
+        return max(recommended, 20.0 if self.site else 10.0)
 
     def resolve_path(self, path: str) -> str | None:
         """Return the file that `path` means to the kernel, None where there is none."""
@@ -274,7 +270,7 @@ class SpringtideProvisioner(KernelProvisionerBase):
     async def get_provisioner_info(self) -> dict[str, Any]:
         """Return what identifies the kernel for those who keep such notes."""
         info: dict[str, Any] = await super().get_provisioner_info()
-        return {**info, "pid": self._process.pid if self._process else None, "environment": self.environment}
+        return {**info, "pid": self._companion.pid if self._companion else None, "environment": self.environment}
 
 
 @cache
