@@ -14,7 +14,8 @@ import requests
 
 from springtide.errors import EngineError
 
-_DEFAULT_SOCKET = Path("/var/run/docker.sock")
+DEFAULT_SOCKET = Path("/var/run/docker.sock")
+"""Where the engine of a machine usually listens."""
 _TIMEOUT_S = 5
 _ANY_API_VERSION = "1.41"
 
@@ -46,7 +47,7 @@ def engine_elsewhere() -> str:
 
 def _probe(timeout_s: int) -> None:
     """Raise unless the engine answers; closes its connections, as a client that fails while it is made does not."""
-    if path := _socket():
+    if path := socket_of_engine():
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
@@ -59,16 +60,16 @@ def _probe(timeout_s: int) -> None:
         client.close()
 
 
-def _socket() -> Path | None:
+def socket_of_engine() -> Path | None:
     """Return the engine's socket on this machine, None where DOCKER_HOST names another machine."""
     host = os.environ.get("DOCKER_HOST", "")
     if host and not host.startswith("unix://"):
         return None
-    return Path(host.removeprefix("unix://")) if host else _DEFAULT_SOCKET
+    return Path(host.removeprefix("unix://")) if host else DEFAULT_SOCKET
 
 
 def _unreachable(error: Exception) -> EngineError:
-    path = _socket()
+    path = socket_of_engine()
     if path is None:
         host = os.environ["DOCKER_HOST"]
         return EngineError(

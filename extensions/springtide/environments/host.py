@@ -46,6 +46,11 @@ def needs_host_environment(recipe: EnvironmentRecipe, root: Path) -> bool:
     return _suits_host(recipe) and not _is_ready(recipe, root)
 
 
+def host_python(recipe: EnvironmentRecipe, root: Path) -> Path | None:
+    """Return the Python of `recipe`'s kernel under `root`; None where it is not made."""
+    return _python(_environment_folder(recipe, root)) if _suits_host(recipe) and _is_ready(recipe, root) else None
+
+
 def prepare_host_environment(recipe: EnvironmentRecipe, root: Path, python: str, progress: Progress) -> None:
     """Have the kernel of `recipe` under `root`; does nothing where it is, or where the recipe has none of its own.
 

@@ -75,6 +75,11 @@ class HubContext(Shared):
         return self.state / "environments"
 
     @property
+    def kernelspecs(self) -> Path:
+        """Kernels that sessions without a container are offered, a folder for each account."""
+        return self.state / "kernelspecs"
+
+    @property
     def logins_prove_users(self) -> bool:
         """Whether who logs in is who they say they are; a password that all share proves nothing."""
         return self.lab.authentication.kind != "shared-password"

@@ -14,10 +14,12 @@ from jupyterhub.spawner import Spawner, SpawnException
 from sqlalchemy import inspect
 
 from springtide.environments.host import jupyter_path
+from springtide.environments.kernelspecs import Viewer
 from springtide.errors import OptionsError, QueueError, SpringtideError
 from springtide.hub.batch import SESSIONS, BatchSession
 from springtide.hub.container import TUTORIALS, ContainerSession
 from springtide.hub.context import HubContext
+from springtide.hub.kernels import offer_kernels
 from springtide.hub.options import SessionRequest, as_user_options, validate_options
 from springtide.hub.pages import visit
 from springtide.hub.places import groups_of
@@ -111,6 +113,8 @@ class LabSpawner(Spawner):
         session.cert_paths = self.cert_paths
         try:
             await self._bind(session)
+            if isinstance(session, ProcessSession):
+                await self._offer_kernels(session, self._plan)
             await self._open_row(session, self._plan)
             ip, port = await self._start_in_turn(session)
         except SpringtideError as error:
@@ -374,6 +378,25 @@ class LabSpawner(Spawner):
         # A checkout below root's home: Jupyter would stop at a folder that it cannot read.
         readable = {} if closed_folder(settings) else {"JUPYTER_CONFIG_PATH": str(settings)}
         return {"JUPYTER_PATH": kernels, **readable}
+
+    async def _offer_kernels(self, session: ProcessSession, plan: Plan) -> None:
+        """Give a process session the lab's kernels in containers and in jobs, as far as its own account may."""
+        viewer = Viewer(
+            uid=session.runner.uid,
+            gid=session.runner.gid,
+            groups=groups_of(self.user),
+            language=self._language,
+            cores=plan.request.cpus,
+            memory_bytes=plan.request.memory_bytes,
+        )
+        try:
+            folder = await asyncio.to_thread(offer_kernels, self.context, viewer)
+        except OSError as error:
+            self.log.warning("Session %s is offered no further kernels: %s", self._log_name, error)
+            return
+        if folder is not None:
+            known = session.environment.get("JUPYTER_PATH", "")
+            session.environment = {**session.environment, "JUPYTER_PATH": ":".join(filter(None, (str(folder), known)))}
 
     async def _bound(self, session: Session) -> bool:
         """Whether the session can be asked about and stopped now; said in the log where it cannot."""
