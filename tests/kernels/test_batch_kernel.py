@@ -88,14 +88,17 @@ def test_a_kernel_runs_on_a_node_is_interrupted_and_ends_with_its_job(
     assert site.shared_folders == []
 
 
-def test_a_signal_reaches_a_kernel_on_its_node_and_a_hard_restart_gives_a_fresh_one(
+def test_a_restart_gives_a_fresh_kernel_in_the_same_job(
     nothing_left: LeakCheck, batch_server: KernelServer, site: Site
 ) -> None:
     with batch_server.kernel(site.spec(interrupt="signal")) as kernel:
+        job = kernel.run(WHERE)
         kernel.run("kept = 1")
         assert kernel.run("import time; time.sleep(60)", interrupt_after_s=0.3).strip() == "KeyboardInterrupt"
-        kernel.restart(now=True)
-        assert kernel.run("print('kept' in globals())") == "False\n"
+        for now in (True, False):
+            kernel.restart(now=now)
+            assert kernel.run("print('kept' in globals())") == "False\n"
+            assert kernel.run(WHERE) == job
         kernel.shutdown(now=True)
     nothing_left.check()
 
@@ -110,6 +113,8 @@ def test_a_kernel_that_waits_says_why_and_a_shutdown_cancels_it(
             job = next(row.job_id for row in site.rows if row.state == "queued")
             wait_until(lambda: kernel.said and "cores" in kernel.said[-1], 20, "the reason is said")
             assert f"waits as job {job}" in kernel.said[-1]
+            kernel.restart(now=True, ready=False)
+            assert [one.id for one in slurm.jobs() if one.user == site.user.name] == [job]
             kernel.shutdown(now=True)
         assert slurm.wait_for(job, "CANCELLED")
         assert next(row for row in site.rows if row.job_id == job).cancelled_by == site.user.name

@@ -103,8 +103,8 @@ class Kernel:
             self.server.ask("run", kernel=self.id, code=code, seconds=seconds, interrupt_after_s=interrupt_after_s)
         )
 
-    def restart(self, *, now: bool = False) -> None:
-        self.server.ask("restart", kernel=self.id, now=now)
+    def restart(self, *, now: bool = False, ready: bool = True) -> None:
+        self.server.ask("restart", kernel=self.id, now=now, ready=ready)
 
     def shutdown(self, *, now: bool = False) -> None:
         self.server.ask("shutdown", kernel=self.id, now=now)
@@ -192,10 +192,11 @@ class _Server:
             await running
         return "".join(said)
 
-    async def restart(self, kernel: str, now: bool) -> None:
+    async def restart(self, kernel: str, now: bool, ready: bool) -> None:
         manager, client = self.kernels[kernel]
         await manager.restart_kernel(now=now)
-        await client.wait_for_ready(timeout=60)
+        if ready:
+            await client.wait_for_ready(timeout=60)
 
     async def shutdown(self, kernel: str, now: bool) -> None:
         manager, client = self.kernels.get(kernel, (None, None))

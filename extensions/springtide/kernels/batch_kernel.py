@@ -1,8 +1,9 @@
 """The companion of a kernel that is a batch job: ``python -m springtide.kernels.batch_kernel FOLDER``.
 
-To Jupyter it looks like one on this machine: its sockets lie in the folder, the orders of `guard` are taken, and it
-ends as the kernel ends. Behind each connection to a socket stands one to the node, encrypted (see `node`). While the
-job waits, nobody listens, and Jupyter's connections wait with it. Whoever ends the companion ends the job.
+To Jupyter it looks like one on this machine: its sockets lie in the folder, and the orders of `guard` are taken. Behind
+each connection to a socket stands one to the node, encrypted (see `node`). While the job waits, nobody listens, and
+Jupyter's connections wait with it. A kernel that is over leaves its job for the next one: the order ``again`` starts
+it, ``leave`` ends the job. Whoever ends the companion ends the job.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ SUBMITTED = "submitted.json"
 """Written once there is a ``job``."""
 SAID = "said"
 """What there is to say meanwhile, a line each."""
+RESTS = "rests"
+"""In the report of a kernel whose job waits for the next one."""
+AGAIN, LEAVE = "again\n", "leave\n"
+_ENDINGS = ("end\n", "kill\n")
 _SHARED = Path(".springtide", "kernels")
 _LOOKS_EVERY_S = 0.3
 _CONNECTS_WITHIN_S = 20.0
-_ENDS_WITHIN_S = {"end": 8.0, "kill": 4.0}
+_ENDS_WITHIN_S = 8.0
+_LEAVES_WITHIN_S = 0.5
 # How long a kernel on a node outlives its companion: a switch that is restarted must not cost a night's work.
 _ALONE_S = 300.0
 _NOT_STARTED = 1
@@ -40,12 +46,11 @@ _ASKED_TO_END = 128 + signal.SIGTERM
 
 
 class Orders:
-    """What whoever started the companion wants; signals wait until the kernel runs."""
+    """What whoever started the companion wants."""
 
     def __init__(self) -> None:
-        self.signals: asyncio.Queue[str] = asyncio.Queue()
-        self.end = ""
-        self.ending = asyncio.Event()
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+        self.leaving = asyncio.Event()
         self.is_orphan = False
 
     async def read(self) -> None:
@@ -53,55 +58,58 @@ class Orders:
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := (await reader.readline()).decode():
-            if line.startswith("signal "):
-                self.signals.put_nowait(line)
-            elif line.strip() in _ENDS_WITHIN_S:
-                self.want_end(line.strip())
-        self.is_orphan = True
-        self.want_end("end")
-
-    def want_end(self, how: str) -> None:
-        """Note that the kernel is to end; sooner than was said before, never later."""
-        self.end = "kill" if "kill" in (how, self.end) else how
-        self.ending.set()
+            if line == LEAVE:
+                self.leaving.set()
+            else:
+                self.lines.put_nowait(line)
+        self.is_orphan = not self.leaving.is_set()
+        self.leaving.set()
 
 
 class BatchKernel:
-    """One kernel in the queue or on a node.
+    """One job and its kernels.
 
     Parameters
     ----------
     folder : Path
-        Where its sockets are on this machine.
+        Where their sockets are on this machine.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        self._plan, self._wish = plan, Wish.from_json(plan["wish"])
+        self._plan = self._read_plan()
+        self._wish = Wish.from_json(self._plan["wish"])
         self._shared = Path.home() / _SHARED / folder.name
         self._job = KernelJob(self._wish, self._shared)
         self._servers: list[asyncio.Server] = []
         self._report: dict[str, Any] | None = None
+        self._asked = False
         self.orders = Orders()
+
+    def _read_plan(self) -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads((self._folder / PLAN).read_text(encoding="utf-8"))
+        return plan
 
     async def run(self) -> dict[str, Any]:
         """Submit the job, serve its kernel's channels, return how it ended."""
         reading = asyncio.create_task(self.orders.read())
         for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self.orders.want_end, "end")
-        self._share()
+            asyncio.get_running_loop().add_signal_handler(number, self.orders.leaving.set)
+        over = False
         try:
+            self._share()
             job_id = await self._job.submit()
             guard.write_whole(self._folder / SUBMITTED, {"job": job_id})
-            return await self._until_over()
+            report = await self._until_over()
+            over = self._report is not None
+            return report
         except (SpringtideError, OSError) as error:
             return {"status": _NOT_STARTED, "words": str(error)}
         finally:
             reading.cancel()
             self._close()
             with contextlib.suppress(SpringtideError):
-                await self._job.leave(over=self._report is not None)
+                await self._job.leave(over=over, patient=self.orders.is_orphan)
             shutil.rmtree(self._shared, ignore_errors=True)
 
     def _share(self) -> None:
@@ -109,21 +117,21 @@ class BatchKernel:
         self._shared.parent.mkdir(parents=True, exist_ok=True)
         self._shared.mkdir(mode=0o700)
         write_secret(self._shared / node.KEY, new_key())
-        plan = {"folder": self._plan["folder"], "alone_s": _ALONE_S}
-        for name, value in (
-            (node.PLAN, plan),
-            (guard.LAUNCH, self._plan["launch"]),
-            ("connection.json", self._plan["connection"]),
-        ):
-            guard.write_whole(self._shared / name, value)
+        guard.write_whole(self._shared / node.PLAN, {"folder": self._plan["folder"], "alone_s": _ALONE_S})
         for program in (guard, node):
             assert program.__file__ is not None
             shutil.copyfile(program.__file__, self._shared / Path(program.__file__).name)
+        self._share_kernel()
+
+    def _share_kernel(self) -> None:
+        """Lay out what is the next kernel's own."""
+        guard.write_whole(self._shared / guard.LAUNCH, self._plan["launch"])
+        guard.write_whole(self._shared / "connection.json", self._plan["connection"])
 
     # --- waiting and serving ------------------------------------------------------------------------------------
 
     async def _until_over(self) -> dict[str, Any]:
-        while not self.orders.ending.is_set():
+        while not self.orders.leaving.is_set():
             sight = await self._job.look()
             if sight.ended:
                 return {"status": _NOT_STARTED, "words": await self._job.end_in_words(sight)}
@@ -131,12 +139,30 @@ class BatchKernel:
             address = await self._job.address(sight)
             if address and await self._serve(*address):
                 break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.orders.ending.wait(), _LOOKS_EVERY_S)
-        asked = self.orders.ending.is_set()
+            await self._obey_without_node()
+        asked = self._asked or self.orders.leaving.is_set()
         report = {"status": _ASKED_TO_END, **(self._report or {}), "asked": asked}
         # Whoever else ended it, did so by way of the scheduler.
         return report if asked or not report["status"] else {**report, "words": await self._job.end_by_scheduler()}
+
+    async def _obey_without_node(self) -> None:
+        """Take what orders there are: one that does not run yet ends and begins on paper, and keeps its place."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.orders.leaving.wait(), _LOOKS_EVERY_S)
+        while not self.orders.lines.empty():
+            order = self.orders.lines.get_nowait()
+            if order in _ENDINGS:
+                self._rest({"status": _ASKED_TO_END, "asked": True})
+            elif order == AGAIN:
+                self._begin_again()
+
+    def _rest(self, report: dict[str, Any]) -> None:
+        """Tell that the kernel is over, and its job is not."""
+        guard.write_whole(self._folder / guard.REPORT, {**report, RESTS: True})
+
+    def _begin_again(self) -> None:
+        self._plan, self._asked, self._report = self._read_plan(), False, None
+        self._share_kernel()
 
     def _say(self, words: str) -> None:
         if words:
@@ -152,16 +178,16 @@ class BatchKernel:
             return False
         if not self._servers:
             await self._listen(open_node)
-        ended = asyncio.create_task(self._hear_the_end(control[0]))
-        passing = asyncio.create_task(self._pass_signals(control[1]))
-        ending = asyncio.create_task(self.orders.ending.wait())
+        hearing = asyncio.create_task(self._hear(control[0]))
+        passing = asyncio.create_task(self._pass_orders(control[1], open_node))
+        leaving = asyncio.create_task(self.orders.leaving.wait())
         try:
-            await asyncio.wait([ended, ending], return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await self._end(control[1], ended)
-            return self._report is not None or self.orders.ending.is_set()
+            await asyncio.wait([hearing, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                await self._leave(control[1], hearing)
+            return self._report is not None or self.orders.leaving.is_set()
         finally:
-            for task in (ended, passing, ending):
+            for task in (hearing, passing, leaving):
                 task.cancel()
             control[1].close()
 
@@ -178,34 +204,52 @@ class BatchKernel:
         return connect
 
     async def _listen(self, open_node: Callable[[str], Any]) -> None:
+        self._close()
         connection = self._plan["connection"]
         for number in {value for name, value in connection.items() if name.endswith("_port")}:
             path = self._folder / f"channel-{number}"
             self._servers.append(await asyncio.start_unix_server(_relay(open_node, f"channel {number}"), path))
 
-    async def _hear_the_end(self, reader: asyncio.StreamReader) -> None:
-        """Return once the node says how the kernel ended, or is out of reach."""
-        with contextlib.suppress(OSError, ssl.SSLError, ValueError):
-            while line := await reader.readline():
-                verb, _, report = line.decode().partition(" ")
-                if verb == "ended":
-                    self._report = json.loads(report)
-
-    async def _pass_signals(self, writer: asyncio.StreamWriter) -> None:
-        while True:
-            writer.write((await self.orders.signals.get()).encode())
-            await writer.drain()
-
-    async def _end(self, writer: asyncio.StreamWriter, ended: asyncio.Task[None]) -> None:
-        """Have the guard on the node end the kernel; what it does not, the end of the job will."""
-        with contextlib.suppress(OSError, ssl.SSLError):
-            writer.write(f"{self.orders.end}\n".encode())
-            await writer.drain()
-            await asyncio.wait([ended], timeout=_ENDS_WITHIN_S[self.orders.end])
-
     def _close(self) -> None:
         for server in self._servers:
             server.close()
+        self._servers.clear()
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        """Take what the node says, until it leaves or is out of reach."""
+        resting: asyncio.Task[None] | None = None
+        with contextlib.suppress(OSError, ssl.SSLError, ValueError):
+            while line := await reader.readline():
+                verb, _, said = line.decode().partition(" ")
+                if verb == "ended":
+                    self._report = {**json.loads(said), "asked": self._asked}
+                    resting = asyncio.create_task(self._rest_unless_over(self._report))
+        if resting is not None:
+            resting.cancel()
+
+    async def _rest_unless_over(self, report: dict[str, Any]) -> None:
+        """Tell of the kernel's end, unless its job ends with it: then there is more to tell."""
+        if not self._asked:
+            await asyncio.sleep(_LEAVES_WITHIN_S)
+        self._rest(report)
+
+    async def _pass_orders(self, writer: asyncio.StreamWriter, open_node: Callable[[str], Any]) -> None:
+        while True:
+            order = await self.orders.lines.get()
+            self._asked = self._asked or order in _ENDINGS
+            if order == AGAIN:
+                self._begin_again()
+                # Jupyter removes a kernel's sockets when it is restarted.
+                await self._listen(open_node)
+            writer.write(order.encode())
+            await writer.drain()
+
+    async def _leave(self, writer: asyncio.StreamWriter, hearing: asyncio.Task[None]) -> None:
+        """Have the node end kernel and job; what it does not, the scheduler will."""
+        with contextlib.suppress(OSError, ssl.SSLError):
+            writer.write(LEAVE.encode())
+            await writer.drain()
+            await asyncio.wait([hearing], timeout=_ENDS_WITHIN_S)
 
 
 def _relay(open_node: Callable[[str], Any], what: str) -> Callable[..., Any]:

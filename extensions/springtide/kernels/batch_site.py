@@ -33,7 +33,7 @@ _JOIN_OUTPUT_AS = "log"
 # Like a session's start: often while somebody has just asked for it, then as seldom as everybody.
 _WATCH_EVERY_S, _WATCHED_FOR_S = 3.0, 120.0
 _CANCEL_WITHIN_S = 60.0
-_LAST_LOOK_AFTER_S = 1.0
+_LAST_LOOK_AFTER_S, _LAST_LOOKS_S = 1.0, 30.0
 _END_KNOWN_WITHIN_S, _LOOKS_FOR_END_EVERY_S = 20.0, 0.5
 
 
@@ -235,14 +235,21 @@ class KernelJob:
             self._row = next((row for row in rows if self._row and row.token == self._row.token), self._row)
         return self._row
 
-    async def leave(self, *, over: bool) -> None:
-        """See to it that nothing of the job stays: cancel it, unless it is ending by itself (`over`)."""
+    async def leave(self, *, over: bool, patient: bool = False) -> None:
+        """See to it that nothing of the job stays: cancel it, unless it is ending by itself (`over`).
+
+        Its end is written into the ledger, for which only a `patient` caller waits long: whoever looks next does it.
+        """
         if self._row is None:
             return
         if not over:
             await self._cancel()
-        await asyncio.sleep(_LAST_LOOK_AFTER_S)
-        await self._followed()
+        give_up_at = time.monotonic() + (_LAST_LOOKS_S if patient else _LAST_LOOK_AFTER_S)
+        while not self._row.over:
+            await asyncio.sleep(_LAST_LOOK_AFTER_S)
+            await self._followed()
+            if time.monotonic() >= give_up_at:
+                break
         await asyncio.to_thread(self._ledger.close)
 
     async def _cancel(self) -> None:

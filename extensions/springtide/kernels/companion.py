@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from springtide.kernels import guard
+from springtide.kernels.batch_kernel import AGAIN, LEAVE, RESTS
 from springtide.kernels.places import KernelFolder
 
 LOOKS_EVERY_S = 0.02
@@ -51,18 +52,34 @@ class Companion:
     def poll(self) -> int | None:
         """Return the kernel's exit status, None while it runs."""
         status = self._process.poll()
+        if status is None and self.rests:
+            return int(str(self.report().get("status") or 0))
         return 128 - status if status is not None and status < 0 else status
+
+    @property
+    def rests(self) -> bool:
+        """Whether the kernel is over, and its companion would start another one in its place."""
+        return self._process.poll() is None and bool(self.folder.read(guard.REPORT).get(RESTS))
+
+    def again(self) -> None:
+        """Have it start the next kernel."""
+        (self.folder.path / guard.REPORT).unlink(missing_ok=True)
+        self._order(AGAIN)
 
     def report(self) -> dict[str, object]:
         """Return how the kernel ended; of one whose companion was killed, what is known of that."""
-        return self.folder.read(guard.REPORT) or {"status": self.poll()}
+        killed = self._process.returncode
+        return self.folder.read(guard.REPORT) or {"status": 128 - killed if killed and killed < 0 else killed}
 
     def signal(self, number: int) -> None:
         """Send a signal to the kernel and what it has started; the two that end it end it properly."""
+        self._order(_ORDERS.get(number, f"signal {number}\n"))
+
+    def _order(self, order: str) -> None:
         assert self._process.stdin is not None
         # It may just have ended.
         with contextlib.suppress(OSError):
-            self._process.stdin.write(_ORDERS.get(number, f"signal {number}\n").encode())
+            self._process.stdin.write(order.encode())
             self._process.stdin.flush()
 
     def news(self, name: str) -> list[str]:
@@ -76,7 +93,8 @@ class Companion:
         return fresh
 
     async def is_over(self) -> None:
-        """Wait for its end; one that takes very long is killed."""
+        """Have it leave, and wait for that; one that takes very long is killed."""
+        self._order(LEAVE)
         give_up_at = time.monotonic() + _ENDS_WITHIN_S
         while self._process.poll() is None:
             if time.monotonic() > give_up_at:

@@ -4,7 +4,8 @@ The folder lies on the file system that node and server share, and only their ac
 what `guard` starts, the kernel's connection file, and `KEY`: a certificate with its key that both ends show each other.
 One port of the node takes all connections, encrypted. What a peer wants stands in its first line: ``channel 3`` is
 the kernel's socket of that number; ``control`` takes the guard's orders, and is told ``ended {…}`` once the kernel is
-over. A kernel that nobody controls for long is ended.
+over. For a while the job then waits for ``again``, lest a restart waits in the queue; ``leave`` ends both. So does it
+when nobody controls the kernel for long.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ADDRESS = "address.json"
 """What the node writes: its ``port`` and its ``host``."""
 GUARD = "guard.py"
 _SOCKET_COMES_WITHIN_S = 120.0
+_RESTS_S = 30.0
 _PIECE = 2**16
 
 
@@ -75,14 +77,13 @@ class Node:
         self._controlled_by = 0
         self._controlled_at = time.monotonic()
         self._peers: set[asyncio.StreamWriter] = set()
+        self._again, self._leaving = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> int:
         """Start the kernel, serve its channels, return its exit status."""
         # Fails where it exists: somebody else's folder is not to be used.
         self._folder.mkdir(mode=0o700)
         try:
-            for name in ("launch.json", "connection.json"):
-                shutil.copy2(self._shared / name, self._folder / name)
             return await self._serve()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -90,17 +91,42 @@ class Node:
     async def _serve(self) -> int:
         context = encryption(self._shared / KEY, ssl.Purpose.CLIENT_AUTH)
         server = await asyncio.start_server(self._welcome, "0.0.0.0", 0, ssl=context)
-        guard = [sys.executable, "-I", "-S", str(self._shared / GUARD), str(self._folder)]
-        self._guard = await asyncio.create_subprocess_exec(*guard, stdin=asyncio.subprocess.PIPE)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._order, b"end\n")
-        self._publish(server.sockets[0].getsockname()[1])
+            asyncio.get_running_loop().add_signal_handler(number, self._leave)
         watching = asyncio.create_task(self._watch())
-        status = await self._guard.wait()
+        port: int = server.sockets[0].getsockname()[1]
+        while True:
+            await self._start()
+            self._publish(port)
+            status = await self._guard.wait()
+            await self._say_the_end()
+            if not await self._is_wanted_again():
+                break
         watching.cancel()
-        await self._say_the_end()
         server.close()
+        for writer in list(self._peers):
+            writer.close()
         return status
+
+    async def _start(self) -> None:
+        self._again.clear()
+        for entry in self._folder.iterdir():
+            entry.unlink()
+        for name in ("launch.json", "connection.json"):
+            shutil.copy2(self._shared / name, self._folder / name)
+        command = [sys.executable, "-I", "-S", str(self._shared / GUARD), str(self._folder)]
+        self._guard = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+
+    async def _is_wanted_again(self) -> bool:
+        waiting = [asyncio.create_task(event.wait()) for event in (self._again, self._leaving)]
+        await asyncio.wait(waiting, timeout=_RESTS_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        return self._again.is_set() and not self._leaving.is_set()
+
+    def _leave(self) -> None:
+        self._leaving.set()
+        self._order(b"end\n")
 
     def _publish(self, port: int) -> None:
         beside = self._shared / f".{ADDRESS}"
@@ -113,10 +139,10 @@ class Node:
             self._guard.stdin.write(order)
 
     async def _watch(self) -> None:
-        """End a kernel whose server is gone."""
+        """End kernel and job where the server is gone."""
         while self._controlled_by or time.monotonic() - self._controlled_at < self._alone_s:
             await asyncio.sleep(min(1.0, self._alone_s / 4))
-        self._order(b"end\n")
+        self._leave()
 
     async def _say_the_end(self) -> None:
         try:
@@ -127,8 +153,6 @@ class Node:
             with contextlib.suppress(OSError, ssl.SSLError):
                 writer.write(f"ended {report}\n".encode())
                 await asyncio.wait_for(writer.drain(), 5)
-                writer.close()
-                await asyncio.wait_for(writer.wait_closed(), 5)
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -147,7 +171,8 @@ class Node:
         self._peers.add(writer)
         try:
             while order := await reader.readline():
-                self._order(order)
+                act = {b"again\n": self._again.set, b"leave\n": self._leave}.get(order)
+                act() if act else self._order(order)
         finally:
             self._peers.discard(writer)
             self._controlled_by -= 1

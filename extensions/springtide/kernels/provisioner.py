@@ -69,6 +69,7 @@ class SpringtideProvisioner(KernelProvisionerBase):
     last_words = ""
     """How the last kernel ended, if it was not asked to."""
     _companion: Companion | None = None
+    _waited_for = False
     _folder: KernelFolder | None = None
     _own_environment: dict[str, str]
     _cwd = ""
@@ -103,6 +104,8 @@ class SpringtideProvisioner(KernelProvisionerBase):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel; return once it listens, at a batch site once its job is in the queue.
 
+        A batch kernel that is restarted keeps its job.
+
         Raises
         ------
         KernelError
@@ -111,14 +114,19 @@ class SpringtideProvisioner(KernelProvisionerBase):
             If the runtime is not here, or cannot do what is asked.
         """
         assert self._folder is not None
-        await self._former_is_over()
-        self._folder.clear()
+        again = self._companion is not None and self._companion.rests
+        if not again:
+            await self._former_is_over()
+            self._folder.clear()
         self._cwd = str(kwargs.get("cwd") or Path.cwd())
         environment = environment_of_companion(kwargs["env"])
         start = Start(self._with_last_words(cmd), environment, self._own_environment, self._cwd)
         program = self._prepare_batch(start) if self.site else self._prepare(start)
-        self.last_words = ""
-        self._companion = Companion(program, self._folder, environment)
+        self.last_words, self._waited_for = "", False
+        if again and self._companion is not None:
+            self._companion.again()
+        else:
+            self._companion = Companion(program, self._folder, environment)
         await self._is_up(self._companion)
         return self.connection_info
 
@@ -206,11 +214,11 @@ class SpringtideProvisioner(KernelProvisionerBase):
     @property
     def has_process(self) -> bool:
         """Whether there is a kernel that was not waited for yet."""
-        return self._companion is not None
+        return self._companion is not None and not self._waited_for
 
     async def poll(self) -> int | None:
         """Return None while the kernel runs, else its exit status. Called every few seconds, and at each request."""
-        if self._companion is None:
+        if self._companion is None or self._waited_for:
             return 0
         for words in self._companion.news(batch_kernel.SAID):
             self.log.info("%s", words)
@@ -226,7 +234,11 @@ class SpringtideProvisioner(KernelProvisionerBase):
         status: int | None = 0
         while self._companion is not None and (status := await self.poll()) is None:
             await asyncio.sleep(LOOKS_EVERY_S)
-        self._let_go()
+        if self._companion is not None and self._companion.rests:
+            # A restart, if it is one, goes on with it.
+            self._waited_for = True
+        else:
+            self._let_go()
         return status
 
     async def send_signal(self, signum: int) -> None:
