@@ -28,8 +28,8 @@ NOBODY = replace(OWN, uid=61199, gid=61199)
 DIGESTS = {"base": "sha256:aa", "lisa": "sha256:bb", "lpf": "sha256:cc"}
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+@pytest.fixture(scope="module")
+def lab() -> Lab:
     return parse_lab(
         """
 springtide: 1
@@ -45,11 +45,11 @@ profiles:
   - {name: charged, site: charged}
   - {name: secret, site: cluster, groups: [lpf]}
 """,
-        tmp_path / "lab.yaml",
+        Path("/srv/lab.yaml"),
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipes(lab: Lab) -> dict[str, EnvironmentRecipe]:
     return resolve(lab)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from springtide.environments.build import build
 from springtide.environments.catalog import shipped
+from springtide.environments.runtimes.udocker import Udocker
 from tests.support.docker_engine import DockerEngine
 
 _CACHE = Path("/var/cache/springtide-tests/kernels") if os.geteuid() == 0 else Path.home() / ".cache/springtide-tests"
@@ -31,13 +32,28 @@ def unpacked_session_image(engine: DockerEngine) -> Path:
     with _alone():
         if not folder.is_dir():
             _unpack(image, folder)
+        (folder / Udocker.MOUNT_POINT).mkdir(exist_ok=True)
     return folder
 
 
+def packed_session_image(engine: DockerEngine) -> Path:
+    """Return a file with the session image's files, which Apptainer mounts as it does a SIF: by FUSE."""
+    folder = unpacked_session_image(engine)
+    packed = folder.with_name(f"{folder.name}.sif")
+    with _alone():
+        if not packed.exists():
+            beside = packed.with_name(f".{packed.name}")
+            beside.unlink(missing_ok=True)
+            # Not compressed: that takes a minute, and nobody needs it smaller here.
+            plain = ("-noI", "-noD", "-noF", "-noX", "-no-progress", "-quiet")
+            subprocess.run(["mksquashfs", str(folder), str(beside), *plain], check=True, capture_output=True)
+            beside.rename(packed)
+    return packed
+
+
 def _unpack(image: str, folder: Path) -> None:
-    for old in folder.parent.glob("*"):
-        if old.is_dir():
-            shutil.rmtree(old)
+    for old in folder.parent.glob("[!.]*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     beside = folder.with_name(f".{folder.name}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(mode=0o755)

@@ -114,21 +114,31 @@ class SpringtideProvisioner(KernelProvisionerBase):
             If the runtime is not here, or cannot do what is asked.
         """
         assert self._folder is not None
-        again = self._companion is not None and self._companion.rests
-        if not again:
-            await self._former_is_over()
-            self._folder.clear()
         self._cwd = str(kwargs.get("cwd") or Path.cwd())
         environment = environment_of_companion(kwargs["env"])
         start = Start(self._with_last_words(cmd), environment, self._own_environment, self._cwd)
+        try:
+            await self._start(start)
+        except BaseException:
+            # Jupyter forgets a kernel that did not start.
+            await self.kill()
+            await self.cleanup()
+            self.parent.cleanup_connection_file()
+            raise
+        return self.connection_info
+
+    async def _start(self, start: Start) -> None:
+        assert self._folder is not None
+        former = self._companion if self._companion is not None and self._companion.rests else None
+        if former is None:
+            await self._former_is_over()
+            self._folder.clear()
         program = self._prepare_batch(start) if self.site else self._prepare(start)
         self.last_words, self._waited_for = "", False
-        if again and self._companion is not None:
-            self._companion.again()
-        else:
-            self._companion = Companion(program, self._folder, environment)
+        if former is not None:
+            former.again()
+        self._companion = former or Companion(program, self._folder, start.environment)
         await self._is_up(self._companion)
-        return self.connection_info
 
     def _with_last_words(self, command: list[str]) -> list[str]:
         """Have the new kernel say why its predecessor died."""
@@ -188,20 +198,11 @@ class SpringtideProvisioner(KernelProvisionerBase):
         give_up_at = time.monotonic() + patience_s
         while not all(sign.exists() for sign in signs):
             if companion.poll() is not None:
-                report = companion.report()
-                await self._give_up()
-                raise KernelError(start_in_words(report, self._software().memory_bytes, self.name))
+                raise KernelError(start_in_words(companion.report(), self._software().memory_bytes, self.name))
             if time.monotonic() > give_up_at:
-                await self.kill()
-                await self._give_up()
                 waited = describe_duration(patience_s)
                 raise KernelError(translate(language(), "kernels.silent", kernel=self.name, duration=waited))
             await asyncio.sleep(LOOKS_EVERY_S)
-
-    async def _give_up(self) -> None:
-        """Leave nothing of a kernel that did not start: Jupyter forgets it."""
-        await self.cleanup()
-        self.parent.cleanup_connection_file()
 
     async def post_launch(self, **kwargs: Any) -> None:
         """Keep a batch kernel that has ended from being submitted again by itself. Called after each start."""

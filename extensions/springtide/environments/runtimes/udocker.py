@@ -35,11 +35,19 @@ cd "$work" && $python -c "$code" "$@"
 """
 
 
+# To ask the program itself would make its store in the account's home.
+_VERSION = 'python=$(sed -n "1s/^#!//p" "$1") && exec $python -c "import udocker; print(udocker.__version__)"'
+
+
 class Udocker(Runtime):
     """A container for those who can install nothing but Python packages.
 
-    Inside, its account is root, without any right of root's: what it writes is the account's own.
+    Inside, its account is root, without any right of root's: what it writes is the account's own. An image that this
+    account cannot write to must have the folder `MOUNT_POINT`.
     """
+
+    MOUNT_POINT = ".bind_host_files"
+    """Where udocker binds the machine's own files of host names and accounts, in the image."""
 
     name = "udocker"
     form = Form.FOLDER
@@ -49,7 +57,7 @@ class Udocker(Runtime):
     def version(self) -> str:
         """Return its version."""
         ask([program("runc", self.hint), "--version"], self.hint)
-        return ask([program(self.name, self.hint), "--version"], self.hint).split()[-1]
+        return ask(["/bin/sh", "-c", _VERSION, self.name, program(self.name, self.hint)], self.hint)
 
     def command(self, image: Prepared, launch: Launch) -> Command:
         """Return ``udocker run``, in a shell that gives it a folder of its own."""
