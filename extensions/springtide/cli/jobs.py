@@ -84,6 +84,10 @@ def record_of(ledger: Ledger, name: str, *, site: str = "") -> Named | None:
     """Return the row that `name` means: a token, an id, or an id without its server; the newest."""
     if row := ledger.job(name):
         return Named(row.site, row)
+    token, bracket, index = name.partition("[")
+    # One run of a sweep, or a run whose first try made no job.
+    if (run := ledger.run(token)) and (row := ledger.job(run.job)) and (not bracket or index.endswith("]")):
+        return Named(row.site, row, index=index.removesuffix("]"))
     match = _ID.fullmatch(name)
     if not match:
         return None

@@ -22,7 +22,17 @@ from springtide.queues.opening import LOCAL, OpenSite, caller, local_site
 from springtide.share import share_path
 from springtide.texts import pick_language
 
-__all__ = ["LOCAL", "OpenSite", "Options", "caller", "language", "local_site", "open_site", "site_options"]
+__all__ = [
+    "LOCAL",
+    "OpenSite",
+    "Options",
+    "caller",
+    "lab_options",
+    "language",
+    "local_site",
+    "open_site",
+    "site_options",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -60,6 +70,23 @@ def site_options(function: _Function) -> _Function:
     path = click.Path(path_type=Path)
     for option in (
         click.option("--site", default="", help="Site [default: the first batch site found, else this machine]."),
+        click.option("--ledger", "ledger_place", default="", help="Ledger: a file or a database's URL."),
+        click.option("--state", "state_path", type=path, help="State directory, where the ledger lies."),
+        click.option("--lab", "lab_path", type=path, help="Lab file [default: the one shipped]."),
+    ):
+        command = option(command)
+    return command  # type: ignore[return-value]  # click's decorators keep what a command is called with
+
+
+def lab_options(function: _Function) -> _Function:
+    """Give a command the options ``--lab``, ``--state`` and ``--ledger``, as one argument `options`."""
+
+    @functools.wraps(function)
+    def command(lab_path: Path | None, state_path: Path | None, ledger_place: str, **arguments: Any) -> Any:
+        return function(options=Options(lab_path, state_path, ledger_place, ""), **arguments)
+
+    path = click.Path(path_type=Path)
+    for option in (
         click.option("--ledger", "ledger_place", default="", help="Ledger: a file or a database's URL."),
         click.option("--state", "state_path", type=path, help="State directory, where the ledger lies."),
         click.option("--lab", "lab_path", type=path, help="Lab file [default: the one shipped]."),

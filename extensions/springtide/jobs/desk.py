@@ -18,7 +18,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from springtide.errors import JobError, LedgerError, NotSubmitted, ParameterError, QueueError
+from springtide.errors import (
+    ApplicationFileError,
+    JobError,
+    LedgerError,
+    NotSubmitted,
+    ParameterError,
+    QueueError,
+    UnknownApplication,
+)
 from springtide.jobs import routing
 from springtide.jobs.applications.files import Home
 from springtide.jobs.applications.load import Offer, applications_of, find_offer
@@ -89,8 +97,16 @@ class Desk:
         ------
         UnknownApplication
             If there is none of this name.
+        ApplicationFileError
+            If there is a file of this name that is wrong.
         """
-        return find_offer(applications_of(self.lab)[0], name, self.groups)
+        offers, problems = applications_of(self.lab)
+        try:
+            return find_offer(offers, name, self.groups)
+        except UnknownApplication:
+            if wrong := [problem for problem in problems if Path(problem.file).stem == name.rpartition("/")[2]]:
+                raise ApplicationFileError(wrong) from None
+            raise
 
     # --- submitting -------------------------------------------------------------------------------------------------
 
