@@ -82,6 +82,7 @@ def write_lab(folder: Path, sites: dict[str, Any] | None = None) -> Path:
         ("private.yaml", "springtide: 1\nlabel: Private\ngroups: [somebody-else]\ncommand: [echo]\n"),
     ):
         (apps / name).write_text(text)
+    (folder / "mine" / "Dockerfile").write_text("FROM scratch\n")
     file = folder / "lab.yaml"
     file.write_text(
         yaml.safe_dump(

@@ -16,6 +16,7 @@ from springtide.jobs.asked import Asked
 from springtide.jobs.folder import provenance
 from springtide.jobs.spec import Follow, JobSpec
 from springtide.queues.bookkeeping import new_token
+from springtide.queues.following import wait_until_over
 from tests.jobs.labs import JobsLab
 
 
@@ -109,37 +110,35 @@ async def test_after_a_failure_only_what_waits_for_one_runs(lab: JobsLab) -> Non
     ).view.exit_status == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "asked", "given", "kind", "words"),
-    [
-        ("nothing", {}, {}, UnknownApplication, "There is no application “nothing”"),
-        ("private", {}, {}, UnknownApplication, "There is no application “private”"),
-        ("sum", {}, {"first": 101}, ParameterError, "first: “101” is too large"),
-        ("sum", {}, {"second": "1 kg"}, ParameterError, "second: “1 kg” is in “kg”"),
-        ("sum", {}, {"data": "none.txt"}, ParameterError, "does not exist"),
-        ("sum", {}, {"data": "/etc/passwd"}, ParameterError, "lies outside your home folder"),
-        (
-            "sum",
-            {"site": "moon"},
-            {},
-            ParameterError,
-            "site: There is no site “moon” that runs jobs. There is: machine.",
-        ),
-        ("sum", {"cores": 5}, {}, ParameterError, "cores: 5 is too large. Allowed: 1 to 4."),
-        ("sum", {"memory": "4X"}, {}, ParameterError, "memory: “4X” is not a number with a unit"),
-        ("sum", {"walltime": "2h"}, {}, ParameterError, "walltime: 2 h is too large"),
-        ("sum", {"name": 'a"b'}, {}, ParameterError, "quotes"),
-        ("sum", {"after": (Follow("ok", "zzzzzzzz"),)}, {}, ParameterError, "after: There is no job “zzzzzzzz”"),
-        ("sum", {"sweep": {"first": "1..5000"}}, {}, ParameterError, "At most 1000"),
-    ],
+WRONG: tuple[tuple[str, dict[str, Any], dict[str, Any], type[SpringtideError], str], ...] = (
+    ("nothing", {}, {}, UnknownApplication, "There is no application “nothing”"),
+    ("private", {}, {}, UnknownApplication, "There is no application “private”"),
+    ("sum", {}, {"first": 101}, ParameterError, "first: “101” is too large"),
+    ("sum", {}, {"second": "1 kg"}, ParameterError, "second: “1 kg” is in “kg”"),
+    ("sum", {}, {"data": "none.txt"}, ParameterError, "does not exist"),
+    ("sum", {}, {"data": "/etc/passwd"}, ParameterError, "lies outside your home folder"),
+    (
+        "sum",
+        {"site": "moon"},
+        {},
+        ParameterError,
+        "site: There is no site “moon” that runs jobs. There is: machine.",
+    ),
+    ("sum", {"cores": 5}, {}, ParameterError, "cores: 5 is too large. Allowed: 1 to 4."),
+    ("sum", {"memory": "4X"}, {}, ParameterError, "memory: “4X” is not a number with a unit"),
+    ("sum", {"walltime": "2h"}, {}, ParameterError, "walltime: 2 h is too large"),
+    ("sum", {"name": 'a"b'}, {}, ParameterError, "quotes"),
+    ("sum", {"after": (Follow("ok", "zzzzzzzz"),)}, {}, ParameterError, "after: There is no job “zzzzzzzz”"),
+    ("sum", {"sweep": {"first": "1..5000"}}, {}, ParameterError, "At most 1000"),
 )
-async def test_what_is_wrong_is_one_message_and_nothing_is_submitted(
-    lab: JobsLab, name: str, asked: dict[str, Any], given: dict[str, Any], kind: type[SpringtideError], words: str
-) -> None:
-    with pytest.raises(kind) as caught:
-        await lab.submit(name, Asked(**asked), **given)
-    assert words in str(caught.value)
-    assert (lab.ledger.jobs(), lab.ledger.runs(), list((lab.folder / "jobs").glob("*"))) == ([], [], [])
+
+
+async def test_what_is_wrong_is_one_message_and_nothing_is_submitted(lab: JobsLab) -> None:
+    for name, asked, given, kind, words in WRONG:
+        with pytest.raises(kind) as caught:
+            await lab.submit(name, Asked(**asked), **given)
+        assert words in str(caught.value)
+        assert (lab.ledger.jobs(), lab.ledger.runs(), list((lab.folder / "jobs").glob("*"))) == ([], [], [])
 
 
 async def test_what_can_never_run_is_refused_with_figures(lab: JobsLab) -> None:
@@ -197,3 +196,23 @@ async def test_a_token_is_submitted_once_only(lab: JobsLab) -> None:
         await site.dispatcher.submit([request, request], tokens=[run.job, new_token()])
     assert len(lab.ledger.jobs()) == 1
     await lab.ended(run)
+
+
+async def test_a_run_that_has_left_a_trace_is_never_submitted_again(lab: JobsLab) -> None:
+    run = await lab.submit()
+    await lab.ended(run)
+    # The queue has forgotten it, and so has the ledger.
+    lab.ledger.update_job(run.job, state="lost", job_id="", scheduler_name="sum-gone", exit_status=None)
+    assert await lab.new_desk().recover() == []
+    assert len(lab.ledger.jobs()) == 1
+
+
+async def test_a_run_that_another_job_has_begun_does_not_run_twice(lab: JobsLab) -> None:
+    run = await lab.submit()
+    await lab.ended(run)
+    site = await lab.desk.site("machine")
+    request = lab.desk._request(JobSpec.from_json(run.spec), Path(run.folder), ())
+    (row,) = await site.dispatcher.submit([request])
+    row = await wait_until_over(site, row)
+    assert row.exit_status == 125
+    assert "does not run twice" in log_of(run)

@@ -33,7 +33,7 @@ from springtide.jobs.applications.load import Offer, applications_of, find_offer
 from springtide.jobs.applications.values import read_values
 from springtide.jobs.asked import Asked, spec_of
 from springtide.jobs.chains import dependencies_at
-from springtide.jobs.folder import make_folder
+from springtide.jobs.folder import has_begun, make_folder
 from springtide.jobs.looking import Look, look_at_run, with_progress
 from springtide.jobs.script import request_of
 from springtide.jobs.software import software_of
@@ -193,7 +193,7 @@ class Desk:
     def _names_of_sites(self, wished: str) -> list[str]:
         here = local_site(self.lab)
         known = [name for name, site in self.lab.sites.items() if isinstance(site, BatchSite)]
-        known += [here]
+        known += [] if here in known else [here]
         if wished in ("", routing.AUTO):
             # This machine first: of two that start at once it is the nearer one.
             return [here, *(name for name in known if name != here)]
@@ -261,9 +261,7 @@ class Desk:
                 await site.dispatcher.refresh()
         runs = await self.runs()
         rows = await self._rows(runs)
-        return [
-            run for run in runs if (run.token not in rows or _never_was(rows[run.token])) and await self._again(run)
-        ]
+        return [run for run in runs if _never_was(run, rows.get(run.token)) and await self._again(run)]
 
     async def _again(self, run: RunRecord) -> bool:
         row = await asyncio.to_thread(self.ledger.job, run.job)
@@ -339,9 +337,9 @@ class Desk:
         return bool(await site.dispatcher.cancel([row.token], self.user))
 
 
-def _never_was(row: JobRecord) -> bool:
-    """Whether it is certain that a row's submission made no job."""
-    return row.state == LOST and not row.job_id
+def _never_was(run: RunRecord, row: JobRecord | None) -> bool:
+    """Whether it is certain that a run's submission made no job: schedulers may forget, folders do not."""
+    return (row is None or (row.state == LOST and not row.job_id)) and not has_begun(Path(run.folder))
 
 
 def own_jobs_folder() -> Path:

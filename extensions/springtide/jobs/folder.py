@@ -176,6 +176,11 @@ def provenance(folder: Path, index: int, count: int) -> dict[str, Any]:
     return found
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a run has left any trace in a job's folder: then it was submitted, whatever is remembered of it."""
+    return any(True for pattern in (f"{LOG}*", "provenance*.json", ".began*") for _ in folder.glob(pattern))
+
+
 def program_file(folder: Path, name: str) -> Path:
     """Return a file of the application, as it was when the job was submitted."""
     return folder / _PROGRAM / name

@@ -26,6 +26,7 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, sign
 _MOST_HASHED_BYTES = 2**30
 _MOST_LISTED = 1000
 _NOT_FOUND = 127
+_BEGUN_BEFORE = 125
 _VERSIONS = """
 import json, platform, sys
 from importlib.metadata import distributions
@@ -44,6 +45,9 @@ def main(folder: str) -> int:
     several = len(job["runs"]) > 1
     outputs = os.path.join(folder, "outputs", str(index)) if several else os.path.join(folder, "outputs")
     os.makedirs(outputs, exist_ok=True)
+    if not _is_first(os.path.join(folder, f".began-{index}")):
+        print("This run has begun before, as another job: it does not run twice.", file=sys.stderr, flush=True)
+        return _BEGUN_BEFORE
     record = os.path.join(folder, f"provenance-{index}.json" if several else "provenance.json")
     environment = dict(os.environ, **job["variables"])
     if job["prefix"]:
@@ -55,6 +59,18 @@ def main(folder: str) -> int:
     known["outputs"] = _listed(outputs)
     _write(record, known)
     return int(known["exit_status"])
+
+
+def _is_first(mark: str) -> bool:
+    """Whether no other job runs or ran this; one that its scheduler starts again from the beginning is the same job."""
+    job = next((os.environ[name] for name in _ID_VARIABLES if os.environ.get(name)), "")
+    try:
+        with open(mark, "x", encoding="utf-8") as file:
+            file.write(job)
+    except FileExistsError:
+        with open(mark, encoding="utf-8") as file:
+            return file.read() == job
+    return True
 
 
 def _index() -> int:
