@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from springtide.environments.catalog import SESSION, EnvironmentRecipe, resolve
+from springtide.environments.catalog import SESSION, EnvironmentRecipe, resolve, shipped
 from springtide.environments.host import host_prefix, prepare_host_environment, suits_host
 from springtide.environments.recipe import fingerprint
 from springtide.environments.runtimes.base import Prepared
@@ -49,7 +49,7 @@ async def software_of(
         python = site.python if isinstance(site, BatchSite) and site.python else sys.executable
         prefix = str(Path(python).parent.parent)
         return Software(Prepared("", prefix), {**described, "prefix": prefix})
-    recipe = (await asyncio.to_thread(resolve, lab)).get(environment)
+    recipe = (await asyncio.to_thread(lambda: {**shipped(), **resolve(lab)})).get(environment)
     if recipe is None or recipe.folder is None or not suits_host(recipe):
         raise JobError(
             f"The environment “{environment}” is only an image, and this site runs no containers.",

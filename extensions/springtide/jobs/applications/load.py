@@ -33,6 +33,8 @@ class Offer:
     environment: str
     application: Application
     file: Path
+    environment_groups: frozenset[str] = frozenset()
+    """Groups whose members may use its environment; empty: everyone."""
 
     @property
     def full_name(self) -> str:
@@ -41,7 +43,8 @@ class Offer:
 
     def for_members_of(self, groups: Collection[str]) -> bool:
         """Whether a user who is in these groups sees it."""
-        return not self.application.groups or not self.application.groups.isdisjoint(groups)
+        needed = (self.application.groups, self.environment_groups)
+        return all(not some or not some.isdisjoint(groups) for some in needed)
 
 
 def load_application(file: Path) -> Application:
@@ -83,9 +86,10 @@ def applications_of(lab: Lab) -> tuple[dict[str, Offer], list[Problem]]:
     offers: dict[str, Offer] = {}
     problems: list[Problem] = []
     for environment, folder in folders_of(lab).items():
+        members = lab.environments[environment].groups if environment in lab.environments else frozenset()
         for file in sorted(folder.glob("*.yaml")):
             try:
-                offer = Offer(file.stem, environment, load_application(file), file)
+                offer = Offer(file.stem, environment, load_application(file), file, members)
             except ApplicationFileError as error:
                 problems += error.problems
             else:
