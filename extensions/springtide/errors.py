@@ -45,6 +45,9 @@ class SpringtideError(Exception):
         Whether the same call may succeed later without any change.
     """
 
+    step = ""
+    """Of a chain: the step that it is about."""
+
     def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
         super().__init__(message)
         self.message = message

@@ -12,8 +12,8 @@ from springtide.jobs.spec import JobSpec
 from tests.jobs.crashing import GRACE_S
 from tests.jobs.labs import JobsLab
 
-COUNT = 30
-KILLS = 12
+COUNT = 20
+KILLS = 8
 MARK = """\
 springtide: 1
 label: Mark
@@ -23,7 +23,7 @@ resources: {memory: 64M, walltime: 1m}
 """
 
 
-async def test_thirty_jobs_run_exactly_once_though_their_submitter_is_killed_at_random(lab: JobsLab) -> None:
+async def test_twenty_jobs_run_exactly_once_though_their_submitter_is_killed_at_random(lab: JobsLab) -> None:
     apps = lab.folder / "mine" / "apps"
     (apps / "mark.yaml").write_text(MARK)
     # One byte more each time it runs, whoever started it.

@@ -216,3 +216,17 @@ async def test_a_run_that_another_job_has_begun_does_not_run_twice(lab: JobsLab)
     row = await wait_until_over(site, row)
     assert row.exit_status == 125
     assert "does not run twice" in log_of(run)
+
+
+async def test_runs_are_a_stream_of_changes(lab: JobsLab) -> None:
+    changes = lab.desk.changes()
+    run = await lab.submit(sleep=0.3)
+    seen = []
+    async for looks in changes:
+        seen += [(look.view.state, look.run.progress) for look in looks]
+        if looks[0].view.over:
+            break
+    await changes.aclose()
+    assert seen[-1] == ("finished", 1.0)
+    assert len(seen) == len(set(seen))
+    assert {look.run.token for look in looks} == {run.token}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from springtide.cli.jobs import record_of
 from springtide.cli.sites import Options, language
 from springtide.cli.tables import print_json
 from springtide.errors import JobError, ParameterError
-from springtide.jobs.again import asked_again, given_again
 from springtide.jobs.applications.describe import describe
 from springtide.jobs.applications.load import Offer
 from springtide.jobs.applications.parameters import BooleanParameter
@@ -65,13 +64,9 @@ def again(context: click.Context, words: Sequence[str]) -> None:
         before = asyncio.run(desk.run(token_of(ledger, name)))
         offer = desk.offer(before.application)
 
-    async def submit(given: Mapping[str, Any], asked: Asked, desk: Desk) -> RunRecord:
-        changed = given_again(before, offer, given)
-        for swept in asked.sweep:
-            changed.pop(swept, None)
-        return await desk.submit(offer.full_name, changed, asked_again(before, asked))
-
-    _command(f"springtide again {name}", offer, submit)(words[1:])
+    _command(f"springtide again {name}", offer, lambda given, asked, desk: desk.submit_again(before, given, asked))(
+        words[1:]
+    )
 
 
 def _first(context: click.Context, words: Sequence[str]) -> str:
@@ -98,7 +93,7 @@ def _lab_of(words: Sequence[str]) -> Options:
     return Options(lab, state, found.get("ledger", ""), "")
 
 
-Submit = Callable[[Mapping[str, Any], Asked, Desk], Any]
+Submit = Callable[[Mapping[str, Any], Asked, Desk], Awaitable[RunRecord]]
 
 
 def _command(program: str, offer: Offer, submit: Submit) -> Callable[[Sequence[str]], None]:
@@ -168,10 +163,9 @@ async def _submit(
     given = {name.removeprefix(_PREFIX): values.pop(name) for name in prefixed}
     given = {name: value for name, value in given.items() if value is not None}
     try:
-        made = await submit(given, _asked(ledger, values), desk)
+        run = await submit(given, _asked(ledger, values), desk)
     except ParameterError as error:
         raise JobError(f"--{error.field.replace('_', '-')}: {error.message}", error.hint) from None
-    run = made if isinstance(made, RunRecord) else await made
     spec = JobSpec.from_json(run.spec)
     if not as_json:
         click.echo(run.token)

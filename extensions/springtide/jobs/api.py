@@ -8,24 +8,20 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from springtide.errors import SpringtideError
 from springtide.jobs import loop
-from springtide.jobs.again import asked_again, given_again
-from springtide.jobs.applications.files import Home
-from springtide.jobs.applications.values import read_values
 from springtide.jobs.asked import Asked
-from springtide.jobs.chains import in_order
+from springtide.jobs.chains import ChainStep
 from springtide.jobs.desk import Desk
 from springtide.jobs.job import Job
 from springtide.jobs.opening import own_desk, own_lab, own_ledger
-from springtide.jobs.spec import Follow, follows
+from springtide.jobs.spec import follows
 from springtide.ledger.records import RunRecord
 from springtide.queues.model import After
 
 Before = Job | str | Sequence["Job | str"]
 """Jobs to follow, or their tokens."""
 
-_ASKED = frozenset(field.name for field in fields(Asked)) - {"parent", "start", "sweep", "after"}
+_ASKED = frozenset(field.name for field in fields(Asked)) - {"parent", "start", "sweep", "after", "token"}
 _AFTER = {"after": After.OK, "after_failure": After.FAILURE, "after_any": After.ANY}
 _lock = threading.Lock()
 _desk: Desk | None = None
@@ -82,13 +78,13 @@ def run(
     before = {"after": after, "after_failure": after_failure, "after_any": after_any}
     asked = replace(_asked({**options, **before}), start=Path.cwd())
     here = desk()
-    return Job(here, loop.call(here.submit(application, parameters, asked)))
+    return here.job_of(loop.call(here.submit(application, parameters, asked)))
 
 
 def list_jobs(*, limit: int = 50) -> list[Job]:
     """Return your jobs of applications, the newest first: also those of other days and other notebooks."""
     here = desk()
-    return [Job(here, run) for run in loop.call(here.runs(limit=limit))]
+    return [here.job_of(run) for run in loop.call(here.runs(limit=limit))]
 
 
 def job(token: str) -> Job:
@@ -100,17 +96,15 @@ def job(token: str) -> Job:
         If there is none of this token.
     """
     here = desk()
-    return Job(here, loop.call(here.run(token)))
+    return here.job_of(loop.call(here.run(token)))
 
 
 def submit_again(here: Desk, before: RunRecord, changes: Mapping[str, Any]) -> Job:
     """Submit a run again, with changes of parameters and of how it runs."""
-    offer = here.offer(before.application)
     options = {name: value for name, value in changes.items() if name in _ASKED or name in _AFTER}
     parameters = {name: value for name, value in changes.items() if name not in options}
-    asked = replace(asked_again(before, _asked(options)), start=Path.cwd())
-    given = given_again(before, offer, parameters)
-    return Job(here, loop.call(here.submit(before.application, given, asked)))
+    asked = replace(_asked(options), start=Path.cwd())
+    return here.job_of(loop.call(here.submit_again(before, parameters, asked)))
 
 
 def _asked(options: Mapping[str, Any]) -> Asked:
@@ -165,21 +159,8 @@ def chain(**steps: Step) -> dict[str, Job]:
         As `run` does; what was submitted before is cancelled.
     """
     here = desk()
-    order = in_order({name: {one for names in step.before.values() for one in names} for name, step in steps.items()})
-    for step in steps.values():
-        # What is wrong with the last step is said before the first is submitted.
-        offer = here.offer(step.application)
-        read_values(offer.application, step.parameters, Home(here.home, (here.folder,), Path.cwd()))
-    jobs: dict[str, Job] = {}
-    try:
-        for name in order:
-            step = steps[name]
-            after = [Follow(when.value, jobs[one].token) for when, names in step.before.items() for one in names]
-            site = {"site": jobs[order[0]].site} if jobs and "site" not in step.options else {}
-            asked = replace(_asked({**site, **step.options}), after=tuple(after), start=Path.cwd())
-            jobs[name] = Job(here, loop.call(here.submit(step.application, step.parameters, asked)))
-    except SpringtideError:
-        for submitted in jobs.values():
-            submitted.cancel()
-        raise
-    return {name: jobs[name] for name in steps}
+    planned = {
+        name: ChainStep(one.application, one.parameters, replace(_asked(one.options), start=Path.cwd()), one.before)
+        for name, one in steps.items()
+    }
+    return {name: here.job_of(run) for name, run in loop.call(here.submit_chain(planned)).items()}

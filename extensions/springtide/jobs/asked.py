@@ -32,6 +32,8 @@ class Asked:
     """Token of the run that this one repeats."""
     start: Path | None = None
     """Where relative paths begin."""
+    token: str = ""
+    """What the job is to be called (`springtide.queues.bookkeeping.new_token`): chosen by who may have to ask twice."""
 
 
 def spec_of(offer: Offer, values: Values, asked: Asked) -> JobSpec:

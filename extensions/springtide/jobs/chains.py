@@ -3,11 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from springtide.errors import ChainError, NotSubmitted
+from springtide.errors import ChainError, NotSubmitted, SpringtideError
+from springtide.jobs.asked import Asked
 from springtide.jobs.spec import Follow
-from springtide.ledger.records import JobRecord
+from springtide.ledger.records import JobRecord, RunRecord
 from springtide.queues.model import After, Dependency
+
+if TYPE_CHECKING:
+    from springtide.jobs.desk import Desk
+
+
+@dataclass(frozen=True)
+class ChainStep:
+    """One step of a chain: what is submitted, and the names of the steps that come first."""
+
+    application: str
+    given: Mapping[str, Any]
+    asked: Asked
+    before: Mapping[After, tuple[str, ...]]
+
+
+async def submit_chain(desk: Desk, steps: Mapping[str, ChainStep]) -> dict[str, RunRecord]:
+    """Submit steps that follow each other; return what is written down of them, by name. All of them or none.
+
+    Raises
+    ------
+    ChainError
+        If they go round in a circle, or one follows a step that is not there: then nothing was submitted.
+    SpringtideError
+        As `Desk.submit` does; what was submitted before is cancelled. `step` of the error names its step.
+    """
+    order = in_order({name: {one for names in step.before.values() for one in names} for name, step in steps.items()})
+    runs: dict[str, RunRecord] = {}
+    name = ""
+    try:
+        for name in order:
+            # What is wrong with the last step is said before the first is submitted.
+            step = steps[name]
+            await desk.plan(step.application, step.given, step.asked)
+        for name in order:
+            step = steps[name]
+            after = [Follow(when.value, runs[one].token) for when, names in step.before.items() for one in names]
+            site = step.asked.site or (runs[order[0]].site if runs else "")
+            asked = replace(step.asked, site=site, after=(*step.asked.after, *after))
+            runs[name] = await desk.submit(step.application, step.given, asked)
+    except SpringtideError as error:
+        error.step = name
+        for submitted in runs.values():
+            await desk.cancel(submitted)
+        raise
+    return {name: runs[name] for name in steps}
 
 
 def in_order(steps: Mapping[str, Collection[str]]) -> list[str]:

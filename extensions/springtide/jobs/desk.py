@@ -13,7 +13,7 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,19 @@ from springtide.errors import (
     UnknownApplication,
 )
 from springtide.jobs import routing
+from springtide.jobs.again import asked_again, given_again
 from springtide.jobs.applications.files import Home
 from springtide.jobs.applications.load import Offer, applications_of, find_offer
 from springtide.jobs.applications.values import read_values
 from springtide.jobs.asked import Asked, spec_of
-from springtide.jobs.chains import dependencies_at
+from springtide.jobs.chains import ChainStep, dependencies_at, submit_chain
 from springtide.jobs.folder import has_begun, make_folder
+from springtide.jobs.job import Job
 from springtide.jobs.looking import Look, look_at_run, with_progress
 from springtide.jobs.script import request_of
 from springtide.jobs.software import software_of
 from springtide.jobs.spec import JobSpec
+from springtide.jobs.watching import changes_at
 from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.ledger.records import LOST, REFUSED, SUBMITTING, JobRecord, RunRecord
 from springtide.ledger.store import Ledger
@@ -122,18 +125,13 @@ class Desk:
         QueueError, LedgerError, EnvironmentsError, JobError
             If something fails on the way.
         """
-        offer = await asyncio.to_thread(self.offer, name)
-        home = Home(self.home, (self.folder,), asked.start or self.home)
-        values = await asyncio.to_thread(read_values, offer.application, given, home, asked.sweep)
-        spec = spec_of(offer, values, asked)
-        runs = await self._runs_of(asked)
+        offer, spec, runs = await self.plan(name, given, asked)
         spec, request_site = await self._with_site(spec, asked.site, runs)
-        token = new_token()
+        token = asked.token or new_token()
         folder = self.folder / f"{offer.name}-{token}"
         site = self.lab.sites.get(spec.site)
         software = await software_of(self.lab, offer.environment, site, self.environments, self.say)
-        await asyncio.to_thread(
-            make_folder,
+        await self._make_folder(
             folder,
             token=token,
             spec=spec,
@@ -157,6 +155,54 @@ class Desk:
         await asyncio.to_thread(self.ledger.add_run, run)
         return await self._submit_run(run, spec, request_site)
 
+    async def plan(
+        self, name: str, given: Mapping[str, Any], asked: Asked
+    ) -> tuple[Offer, JobSpec, dict[str, RunRecord]]:
+        """Return what would be submitted, all of it checked but its site, and the runs that come first.
+
+        Raises
+        ------
+        UnknownApplication, ParameterError
+            If what is asked for is wrong.
+        """
+        offer = await asyncio.to_thread(self.offer, name)
+        home = self.files(asked.start)
+        values = await asyncio.to_thread(read_values, offer.application, given, home, asked.sweep)
+        return offer, spec_of(offer, values, asked), await self._runs_of(asked)
+
+    async def submit_again(self, before: RunRecord, changes: Mapping[str, Any], asked: Asked) -> RunRecord:
+        """Submit a run again, with its seeds and inputs as they were, some of its parameters changed.
+
+        Raises
+        ------
+        SpringtideError
+            As `submit` does.
+        """
+        offer = await asyncio.to_thread(self.offer, before.application)
+        given = await self._given_again(before, offer, changes)
+        for swept in asked.sweep:
+            given.pop(swept, None)
+        return await self.submit(before.application, given, asked_again(before, asked))
+
+    async def _given_again(self, before: RunRecord, offer: Offer, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(given_again, before, offer, changes)
+
+    async def submit_chain(self, steps: Mapping[str, ChainStep]) -> dict[str, RunRecord]:
+        """Submit steps that follow each other: see `springtide.jobs.chains.submit_chain`."""
+        return await submit_chain(self, steps)
+
+    def job_of(self, run: RunRecord) -> Job:
+        """Return a run as Python code has it."""
+        return Job(self, run)
+
+    def files(self, start: Path | None) -> Home:
+        """Return where files that parameters name may lie."""
+        return Home(self.home, (self.folder,), start or self.home)
+
+    async def _make_folder(self, folder: Path, **content: Any) -> None:
+        """Make the folder of a job: see `make_folder`."""
+        await asyncio.to_thread(make_folder, folder, **content)
+
     async def _runs_of(self, asked: Asked) -> dict[str, RunRecord]:
         runs = {}
         for follow in asked.after:
@@ -175,20 +221,32 @@ class Desk:
         NotSubmitted
             If the job could never run there.
         """
-        names = self._names_of_sites(wished)
         open_upstream = {row.site for row in (await self._rows(upstream.values())).values() if not row.over}
-        if wished in ("", routing.AUTO) and open_upstream:
-            names = sorted(open_upstream)[:1]
-        sites = [site for name in names if (site := await self._site_or_none(name, names))]
-        request = replace(self._request(spec, Path("/"), ()), dependencies=())
-        candidates = [await routing.look_at(site, request, self.language) for site in sites]
+        # No queue waits for another's jobs.
+        near = sorted(open_upstream)[:1] if wished in ("", routing.AUTO) else []
+        candidates = await self.candidates(spec, near[0] if near else wished)
         best, reason = routing.choose(candidates, self.language)
         chosen = "" if wished not in ("", routing.AUTO) else reason
-        site = next(site for site in sites if site.name == best.site)
+        site = await self.site(best.site)
         spec = spec.at(site.name, chosen)
         rows = await self._rows(upstream.values())
         dependencies_at(site.name, spec.after, rows)
         return spec, site
+
+    async def candidates(self, spec: JobSpec, wished: str) -> list[routing.Candidate]:
+        """Return the sites that could run something, each with when it may be expected to start there.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such site.
+        QueueError
+            If the one that is wished for cannot be used now.
+        """
+        names = self._names_of_sites(wished)
+        sites = [site for name in names if (site := await self._site_or_none(name, names))]
+        request = replace(self._request(spec, Path("/"), ()), dependencies=())
+        return [await routing.look_at(site, request, self.language) for site in sites]
 
     def _names_of_sites(self, wished: str) -> list[str]:
         here = local_site(self.lab)
@@ -319,6 +377,10 @@ class Desk:
         rows = await self._rows(runs)
         looks = [look_at_run(run, rows.get(run.token), outages.get(run.site, ""), self.language) for run in runs]
         return await asyncio.to_thread(lambda: [with_progress(look, self.ledger) for look in looks])
+
+    def changes(self, *, limit: int | None = _MOST_SHOWN) -> AsyncGenerator[list[Look], None]:
+        """Yield the user's runs, then again and again those that are new or have changed: see `changes_at`."""
+        return changes_at(self, limit=limit)
 
     async def cancel(self, run: RunRecord) -> bool:
         """End a job; return whether it was not over.

@@ -38,6 +38,7 @@ def make_folder(
     environment: Mapping[str, str],
     variables: Mapping[str, str],
     upstream: Sequence[Path],
+    at: Path | None = None,
 ) -> None:
     """Make the folder of a job, complete or not at all.
 
@@ -49,15 +50,18 @@ def make_folder(
         What is known of the environment, for the record.
     upstream : sequence of Path
         The folders of the jobs it follows.
+    at : Path, optional
+        Where it is made, if it is carried to its place afterwards.
 
     Raises
     ------
     JobError
         If it cannot be written, or an input cannot be read.
     """
-    beside = folder.with_name(f".{folder.name}.new")
+    place = at or folder
+    beside = place.with_name(f".{place.name}.new")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in (beside, beside / _PROGRAM, beside / _INPUTS, beside / OUTPUTS):
             part.mkdir(mode=0o700)
         _copy_program(offer, beside / _PROGRAM)
@@ -84,7 +88,7 @@ def make_folder(
         }
         _write(beside / _DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False))
         _write(beside / _RUNNER, Path(runner.__file__).read_text(encoding="utf-8"))
-        os.rename(beside, folder)
+        os.rename(beside, place)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         where = error.filename or folder
