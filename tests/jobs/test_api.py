@@ -118,6 +118,8 @@ def test_a_chain_that_goes_round_in_a_circle_is_shown_and_nothing_is_submitted(h
         springtide.chain(b=springtide.step("sum", after="x"))
     with pytest.raises(ParameterError, match="first"):
         springtide.chain(a=springtide.step("sum"), b=springtide.step("sum", first=999, after="a"))
+    with pytest.raises(ParameterError, match="3 is no job"):
+        springtide.run("sum", after=3)
     with pytest.raises(UnknownApplication):
         springtide.chain(a=springtide.step("sum"), b=springtide.step("none", after="a"))
     assert here.ledger.runs() == []

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from springtide.errors import ChainError, LedgerError, NotSubmitted, ParameterError, SpringtideError, UnknownApplication
+from springtide.errors import (
+    ChainError,
+    JobError,
+    LedgerError,
+    NotSubmitted,
+    ParameterError,
+    SpringtideError,
+    UnknownApplication,
+)
 from springtide.jobs.asked import Asked
 from springtide.jobs.folder import provenance
 from springtide.jobs.spec import Follow, JobSpec
@@ -139,6 +148,19 @@ async def test_what_is_wrong_is_one_message_and_nothing_is_submitted(lab: JobsLa
             await lab.submit(name, Asked(**asked), **given)
         assert words in str(caught.value)
         assert (lab.ledger.jobs(), lab.ledger.runs(), list((lab.folder / "jobs").glob("*"))) == ([], [], [])
+
+
+async def test_applications_of_a_private_environment_are_private_too(lab: JobsLab) -> None:
+    shutil.copytree(lab.folder / "mine", lab.folder / "secret")
+    declared = "environments:\n  secret: {folder: secret, groups: [instrument]}\n"
+    lab.lab_file.write_text(lab.lab_file.read_text().replace("environments:\n", declared))
+    desk = lab.new_desk()
+    with pytest.raises(UnknownApplication):
+        await desk.submit("secret/sum", {}, Asked())
+    desk.groups = {"instrument"}
+    with pytest.raises(JobError, match="runs no containers"):
+        await desk.submit("secret/sum", {}, Asked())
+    assert lab.ledger.runs() == []
 
 
 async def test_what_can_never_run_is_refused_with_figures(lab: JobsLab) -> None:

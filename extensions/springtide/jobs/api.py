@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from springtide.errors import ParameterError
 from springtide.jobs import loop
 from springtide.jobs.asked import Asked
 from springtide.jobs.chains import ChainStep
@@ -114,8 +115,10 @@ def _asked(options: Mapping[str, Any]) -> Asked:
 
 
 def _tokens(before: Before) -> list[str]:
-    several = [before] if isinstance(before, (Job, str)) else list(before)
-    return [one.token if isinstance(one, Job) else str(one) for one in several]
+    several: list[Any] = list(before) if isinstance(before, (list, tuple)) else [before]
+    if wrong := [one for one in several if not isinstance(one, (Job, str))]:
+        raise ParameterError("after", f"{wrong[0]!r} is no job.", "Give a job, its token, or a list of them.")
+    return [one.token if isinstance(one, Job) else one for one in several]
 
 
 # --- chains -----------------------------------------------------------------------------------------------------------

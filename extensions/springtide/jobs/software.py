@@ -55,6 +55,12 @@ async def software_of(
             f"The environment “{environment}” is only an image, and this site runs no containers.",
             "Choose another site, or ask the administrator for a requirements.lock in its recipe.",
         )
+    if environment in lab.environments and lab.environments[environment].groups:
+        raise JobError(
+            f"The environment “{environment}” is for some groups only, and this site runs no containers: "
+            "everyone would see it.",
+            "Choose another site.",
+        )
     await asyncio.to_thread(prepare_host_environment, recipe, root, sys.executable, say)
     return Software(Prepared("", _prefix(recipe, root)), {**described, **_version(recipe, root)})
 

@@ -105,7 +105,7 @@ def _check_sweep(name: str, parameter: Parameter, values: Sequence[Any]) -> None
     if not values:
         raise ParameterError(name, "The list of values is empty.", "Give one or more.")
     if len(values) > MOST_RUNS:
-        raise ParameterError(name, f"The sweep has {len(values)} runs.", f"At most {MOST_RUNS}.")
+        raise ParameterError(name, f"The sweep has more than {MOST_RUNS} runs.", f"At most {MOST_RUNS}.")
 
 
 def read_value(name: str, parameter: Parameter, raw: Any, home: Home) -> Value:
