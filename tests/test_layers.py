@@ -14,7 +14,7 @@ PACKAGE = Path(springtide.__file__).parent
 
 # From the ground up. What stands on one line knows nothing of its neighbours.
 LAYERS = (
-    ("errors", "units", "share", "texts"),
+    ("errors", "units", "share", "texts", "progress"),
     ("lab", "ledger"),
     ("queues", "clouds", "environments"),
     ("broker", "jobs", "cluster"),

@@ -4,6 +4,7 @@ The tree::
 
     SpringtideError
     ├── LabFileError          the lab file is wrong: one or more Problem, each with file, line, key
+    │   └── ApplicationFileError  an application's file is
     ├── OptionsError          what a user asked for a session is not allowed (form, API)
     ├── EnvironmentsError     an image or virtual environment cannot be built or used
     │   ├── DifferentImages   two parts of one computation run different images; names the packages that differ
@@ -13,6 +14,12 @@ The tree::
     ├── KernelError           a kernel cannot be started
     ├── LedgerError           the database of what was submitted cannot be read or written
     ├── ScriptError           a batch script or what it asks for cannot be used
+    ├── JobError              a job of an application cannot be had, or did not do what it should
+    │   ├── ParameterError    a parameter or option is unknown or outside its limits; `field` names it
+    │   ├── UnknownApplication  nobody offers it, or not to this user
+    │   ├── ChainError        jobs that should follow each other cannot
+    │   ├── NotSubmitted      nothing was submitted, or nobody knows whether it was
+    │   └── JobFailed         it is over, and did not succeed
     ├── CloudError            a cloud refused a machine or could not be asked
     │   ├── CloudUnreachable  it did not answer: nothing is known, try again (transient)
     │   └── CloudRefused      it answered no
@@ -38,6 +45,9 @@ class SpringtideError(Exception):
     transient : bool, optional
         Whether the same call may succeed later without any change.
     """
+
+    step = ""
+    """Of a chain: the step that it is about."""
 
     def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
         super().__init__(message)
@@ -75,6 +85,10 @@ class LabFileError(SpringtideError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+class ApplicationFileError(LabFileError):
+    """An application's file that cannot be used; ``problems`` names every fault found."""
 
 
 class OptionsError(SpringtideError):
@@ -118,6 +132,42 @@ class LedgerError(SpringtideError):
 
 class ScriptError(SpringtideError):
     """A batch script, or what it asks for, cannot be used; the message names the line where there is one."""
+
+
+class JobError(SpringtideError):
+    """A job of an application cannot be had, or did not do what it should."""
+
+
+class ParameterError(JobError):
+    """A parameter, or an option that every application has, that cannot be used; ``field`` names it."""
+
+    def __init__(self, field: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {super().__str__()}"
+
+
+class UnknownApplication(JobError):
+    """No application of this name is offered to this user."""
+
+
+class ChainError(JobError):
+    """Jobs that should follow each other cannot."""
+
+
+class NotSubmitted(JobError):
+    """A job was refused before or by the scheduler; transient where nobody knows whether it was taken."""
+
+
+class JobFailed(JobError):
+    """A job is over and did not succeed; ``cause`` is why it ended, ``exit_status`` what its program returned."""
+
+    def __init__(self, message: str, hint: str = "", *, cause: str = "", exit_status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.cause = cause
+        self.exit_status = exit_status
 
 
 class CloudError(SpringtideError):

@@ -23,7 +23,7 @@ def local_site(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[local_
     # Where a script says nothing, its output comes to where it was submitted.
     monkeypatch.chdir(folder)
     with local_queue.local_site(folder) as site:
-        monkeypatch.setattr("springtide.cli.sites.commands_folder", lambda: site.bin)
+        monkeypatch.setattr("springtide.queues.opening.commands_folder", lambda: site.bin)
         yield site
 
 
@@ -42,8 +42,8 @@ def slurm_command_line(folder: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPat
 
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask more often than a scheduler that others use too should be asked."""
-    monkeypatch.setattr("springtide.cli.sites._INTERVALS_S", {"local": 0.1, "slurm": 0.3})
-    monkeypatch.setattr("springtide.cli.jobs._FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("springtide.queues.opening._INTERVALS_S", {"local": 0.1, "slurm": 0.3})
+    monkeypatch.setattr("springtide.queues.following._FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr("springtide.cli.logs._LOOK_S", 0.06)
 
 

@@ -68,3 +68,19 @@ def test_schema_prints_json() -> None:
     result = CliRunner().invoke(schema)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["title"] == "Springtide lab file"
+
+
+def test_applications_are_checked_too(tmp_path: Path) -> None:
+    apps = tmp_path / "mine" / "apps"
+    apps.mkdir(parents=True)
+    (apps / "fit.yaml").write_text("springtide: 1\nlabel: Fit\nresources: {cores: 0}\ncommand: [fit]\n")
+    file = tmp_path / "lab.yaml"
+    file.write_text(
+        "springtide: 1\nsites: {a: {kind: local, runtime: host}}\nenvironments: {mine: {folder: mine}}\n"
+        "profiles: [{name: x, site: a}]\n"
+    )
+    result = CliRunner().invoke(check, [str(file)])
+    assert result.exit_code == 2
+    assert f"{apps / 'fit.yaml'}:3: resources.cores" in result.stderr
+    (apps / "fit.yaml").write_text("springtide: 1\nlabel: Fit\ncommand: [fit]\n")
+    assert "mine/fit: Fit" in CliRunner().invoke(check, [str(file)]).stdout

@@ -147,7 +147,7 @@ def test_names_may_have_accents(springtide: CommandLine) -> None:
 def test_commands_that_are_missing_are_said_with_what_to_do(
     springtide: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("springtide.cli.sites.commands_folder", lambda: springtide.folder)
+    monkeypatch.setattr("springtide.queues.opening.commands_folder", lambda: springtide.folder)
     answer = springtide("submit", springtide.script("true"))
     assert answer.status == 1
     assert "The command springtide-local-queue of this machine's queue is missing" in answer.errors

@@ -89,7 +89,7 @@ BAD: dict[str, Bad] = {
     "open bracket": Bad(HEAD + SITES + "profiles: [{name: one, site: desk}\n", 3, "the file", "brackets", "one"),
     "open quote": Bad(RIGHT + 'lab: {name: "Lab}\n', 4, "the file", "quote", "Lab", "closing"),
     "unknown alias": Bad(HEAD + SITES + "profiles: [*nobody]\n", 3, "the file", "alias", "nobody", "anchor"),
-    "two documents": Bad(RIGHT + "---\nspringtide: 1\n", 4, "the file", "second document", "---", "one lab file"),
+    "two documents": Bad(RIGHT + "---\nspringtide: 1\n", 4, "the file", "second document", "---", "one document"),
     "key twice": Bad(RIGHT + SITES, 4, "sites", "twice", allowed="first is on line 2"),
     "inner key twice": Bad(
         profile("site: desk\n  cpus:\n    max: 2\n    max: 4"), 8, "profiles[0].cpus.max", "twice", allowed="line 7"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from springtide.errors import LabFileError
+from springtide.errors import ApplicationFileError, LabFileError
+from springtide.jobs.applications.load import Offer, applications_of
 from springtide.lab.load import load_lab
 from springtide.lab.models import CpuRange, Lab, LocalSite, MemoryRange, Profile, WalltimeRange
 from springtide.lab.profiles import label, queues_of, site_label
@@ -22,12 +24,15 @@ WRONG_FILE = 2
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def check(file: Path, as_json: bool) -> None:
-    """Say whether the lab file FILE is right, and what the lab offers.
+    """Say whether the lab file FILE and its environments' applications are right, and what the lab offers.
 
     Ends with 0, or with 2 and every fault on standard error: file, line, key, what was found, what is allowed.
     """
     try:
         lab = load_lab(file)
+        offers, problems = applications_of(lab)
+        if problems:
+            raise ApplicationFileError(problems)
     except LabFileError as error:
         if as_json:
             faults = [vars(problem) for problem in error.problems]
@@ -36,9 +41,9 @@ def check(file: Path, as_json: bool) -> None:
             click.echo(str(problem), err=True)
         raise SystemExit(WRONG_FILE) from None
     if as_json:
-        click.echo(json.dumps(_as_json(file, lab), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_as_json(file, lab) | {"applications": sorted(offers)}, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_in_words(file, lab)))
+        click.echo("\n".join(_in_words(file, lab, offers)))
 
 
 @click.command()
@@ -58,12 +63,15 @@ def _as_json(file: Path, lab: Lab) -> dict[str, Any]:
     return {"file": str(file), "ok": True, **described}
 
 
-def _in_words(file: Path, lab: Lab) -> list[str]:
+def _in_words(file: Path, lab: Lab, offers: Mapping[str, Offer]) -> list[str]:
     lines = [f"{file} is right. {lab.lab.name}, http://{_in_url(lab.hub.address)}:{lab.hub.port}", "", "Sites"]
     lines += [f"  {name}: {_describe_site(lab, name)}" for name in lab.sites]
     lines += ["", "Profiles"]
     for profile in lab.profiles:
         lines += [f"  {profile.name}: {label(profile, 'en')}", f"    {_describe_profile(lab, profile)}"]
+    if offers:
+        lines += ["", "Applications"]
+        lines += [f"  {name}: {offer.application.label.en}" for name, offer in offers.items()]
     unused = sorted(set(lab.sites) - {profile.site for profile in lab.profiles})
     return lines + ([f"\nNo profile uses: {', '.join(unused)}."] if unused else [])
 

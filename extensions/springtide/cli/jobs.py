@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from springtide.cli.sites import OpenSite, Options, caller, open_site
 from springtide.errors import QueueError, QueueUnreachable
 from springtide.ledger.records import JobRecord
 from springtide.ledger.store import Ledger
+from springtide.queues.following import refreshed, wait_until_over
 from springtide.queues.model import JobInfo, JobState, Node, QueueLimits
 from springtide.queues.reasons import explain, explain_end
 from springtide.queues.views import JobView, info_of_record, merged, view_of_job, view_of_record
 
+__all__ = [
+    "Facts",
+    "Named",
+    "UnknownJob",
+    "explained",
+    "facts_of",
+    "find_job",
+    "record_of",
+    "refreshed",
+    "wait_until_over",
+]
+
 # 12, 12.server, 12[], 12[3].server, 12_3 (an array's job in Slurm).
 _ID = re.compile(r"(?P<number>\d+)(?P<array>\[(?P<position>\d*)\]|_(?P<index>\d+))?(?P<server>\..+)?")
 _KNOWN_BY_NUMBER = 1000
-# Somebody waits: what has just changed may soon change again, what has not rarely does.
-_FIRST_PAUSE_S = 1.0
 
 
 class UnknownJob(QueueError):
@@ -73,6 +84,10 @@ def record_of(ledger: Ledger, name: str, *, site: str = "") -> Named | None:
     """Return the row that `name` means: a token, an id, or an id without its server; the newest."""
     if row := ledger.job(name):
         return Named(row.site, row)
+    token, bracket, index = name.partition("[")
+    # One run of a sweep, or a run whose first try made no job.
+    if (run := ledger.run(token)) and (row := ledger.job(run.job)) and (not bracket or index.endswith("]")):
+        return Named(row.site, row, index=index.removesuffix("]"))
     match = _ID.fullmatch(name)
     if not match:
         return None
@@ -148,41 +163,3 @@ def explained(view: JobView, job: JobInfo | None, facts: Facts, language: str) -
         return view
     found = explain(job, facts.nodes, facts.queues, language)
     return view.explained(found.sentence, found.advice)
-
-
-async def refreshed(site: OpenSite) -> tuple[dict[str, JobRecord], QueueUnreachable | None]:
-    """Bring the caller's open jobs at a site up to date; return their rows by token, and the outage if there is one."""
-    try:
-        await site.dispatcher.settle()
-        rows = await site.dispatcher.refresh()
-    except QueueUnreachable as outage:
-        return {}, outage
-    return {row.token: row for row in rows}, None
-
-
-async def wait_until_over(
-    site: OpenSite, row: JobRecord, say: Callable[[JobState | None, str], None] = lambda state, outage: None
-) -> JobRecord:
-    """Return the row of a job once it is over, asking as seldom as the site's monitor does.
-
-    Parameters
-    ----------
-    say : callable
-        Called with each new state, and with the words of an outage, through which it goes on waiting.
-    """
-    said: tuple[JobState | None, str] = (None, "")
-    pause_s = _FIRST_PAUSE_S
-    while not row.over:
-        within_s = pause_s / 2 if pause_s < site.monitor.interval_s else None
-        sight = await site.monitor.look(row.job_id, within_s=within_s) if row.job_id else None
-        if sight is None or sight.ended:
-            rows, _ = await refreshed(site)
-            row = rows.get(row.token) or await asyncio.to_thread(site.ledger.job, row.token) or row
-        now = (sight.job.state if sight and sight.job else None, sight.outage if sight else "")
-        if now != said and any(now):
-            say(*now)
-            said, pause_s = now, _FIRST_PAUSE_S
-        if not row.over:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, site.monitor.interval_s)
-    return row

@@ -12,14 +12,18 @@ from springtide.errors import LabFileError, SpringtideError
 
 # Where each command lives: imported when it is called, as most need only a part of what is installed.
 _COMMANDS = {
+    "again": ("springtide.cli.run", "again"),
+    "apps": ("springtide.cli.apps", "apps"),
     "cancel": ("springtide.cli.cancel", "cancel"),
     "check": ("springtide.cli.check", "check"),
     "doctor": ("springtide.cli.doctor", "doctor"),
     "env": ("springtide.cli.env", "env"),
+    "jobs": ("springtide.cli.my_jobs", "jobs"),
     "ledger": ("springtide.cli.ledger", "ledger"),
     "logs": ("springtide.cli.logs", "logs"),
     "queue": ("springtide.cli.queue", "queue"),
     "registry": ("springtide.cli.registry", "registry"),
+    "run": ("springtide.cli.run", "run"),
     "schema": ("springtide.cli.check", "schema"),
     "status": ("springtide.cli.status", "status"),
     "submit": ("springtide.cli.submit", "submit"),

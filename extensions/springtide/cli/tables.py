@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from springtide.queues.model import JobState, Node
+from springtide.queues.model import JobState
 from springtide.queues.views import JobView, iso_time
 from springtide.texts import Translate
 from springtide.units import describe_duration, format_memory
@@ -105,7 +105,7 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def table(columns: Sequence[Column], rows: Iterable[JobView] | Iterable[Node], text: Translate) -> RenderableType:
+def table(columns: Sequence[Column], rows: Iterable[Any], text: Translate) -> RenderableType:
     """Return a table for people; a column in which nothing stands is left out."""
     cells = [[column.shown(row, text) for column in columns] for row in rows]
     used = [number for number in range(len(columns)) if any(line[number] for line in cells)]
@@ -130,7 +130,7 @@ def jobs_table(columns: Sequence[Column], jobs: Sequence[JobView], text: Transla
     return Group(shown, "", words) if words.row_count else shown
 
 
-def plain(columns: Sequence[Column], rows: Iterable[JobView] | Iterable[Node]) -> str:
+def plain(columns: Sequence[Column], rows: Iterable[Any]) -> str:
     """Return lines of values between tabs, below a line of their names: for programs, so the same in every language."""
     lines = ["\t".join(column.key for column in columns)]
     lines += ["\t".join(_one_line(str(column.plain(row))) for column in columns) for row in rows]

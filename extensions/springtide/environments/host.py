@@ -92,6 +92,16 @@ def prepare_host_environment(recipe: EnvironmentRecipe, root: Path, python: str,
     progress(f"the kernel {recipe.name} is ready")
 
 
+def host_prefix(recipe: EnvironmentRecipe, root: Path) -> Path | None:
+    """Return where the software of `recipe` lies under `root`: the virtual environment, None before it is made."""
+    return _environment_folder(recipe, root) if _suits_host(recipe) and _is_ready(recipe, root) else None
+
+
+def suits_host(recipe: EnvironmentRecipe) -> bool:
+    """Say whether `recipe` can do without a container, by a virtual environment of its own."""
+    return _suits_host(recipe)
+
+
 def _suits_host(recipe: EnvironmentRecipe) -> bool:
     return recipe.folder is not None and all((recipe.folder / part).is_file() for part in (_LOCK_FILE, _KERNELSPEC))
 

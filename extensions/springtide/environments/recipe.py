@@ -22,7 +22,8 @@ SESSION_ARGUMENT = "SESSION"
 _FINGERPRINT_DIGITS = 10
 # Neither of these reaches an image: changing them must not change its name.
 _OUTSIDE_THE_IMAGE = frozenset(
-    {"README.md", "requirements.in", "tests", "site", "__pycache__", "Jenkinsfile", ".gitlab-ci.yml", "apptainer.post"}
+    {"README.md", "requirements.in", "apps", "tests", "site", "__pycache__"}
+    | {"Jenkinsfile", ".gitlab-ci.yml", "apptainer.post"}
 )
 _STEP_TITLE = "#:"
 _ARGUMENT = re.compile(r"ARG\s+(\w+)", re.IGNORECASE)

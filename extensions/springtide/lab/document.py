@@ -39,7 +39,7 @@ _SYNTAX = (
     (r"expected ',' or", "a list or mapping in brackets is not closed", "[a, b] or {key: value}"),
     (r"found unexpected end of stream", "a quote is not closed", "as many closing as opening quotes"),
     (r"found undefined alias", "this *alias names nothing", "the name of an &anchor further up"),
-    (r"expected a single document", "a second document starts here", "one lab file in one file: no second '---'"),
+    (r"expected a single document", "a second document starts here", "one document in one file: no second '---'"),
     (r"found duplicate anchor", "this &anchor is there twice", "each anchor once"),
 )
 
@@ -52,6 +52,8 @@ class Document:
     data: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    what: str = "a lab file"
+    """What people call such a file, with its article."""
 
     def line(self, place: Place) -> int:
         """Return the line of `place`, or of the nearest enclosing value that is written."""
@@ -89,26 +91,26 @@ def dotted(place: Place) -> str:
     return text
 
 
-def read_text(path: Path) -> str:
-    """Return the text of the file at `path`.
+def read_text(path: Path, what: str = "a lab file") -> str:
+    """Return the text of the file at `path`; `what` is what people call such a file.
 
     Raises
     ------
     LabFileError
-        If it cannot be read, is too large to be a lab file, or is not UTF-8.
+        If it cannot be read, is too large, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise _unreadable(path, "does not exist", "the path of a lab file") from None
+        raise _unreadable(path, "does not exist", f"the path of {what}") from None
     except IsADirectoryError:
-        raise _unreadable(path, "is a folder", "the path of a lab file, e.g. lab.yaml in it") from None
+        raise _unreadable(path, "is a folder", f"the path of {what}, e.g. {_example(what)} in it") from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise _unreadable(path, f"cannot be read: {reason}", "a file this account may read") from None
     if len(content) > LARGEST_FILE:
-        raise _unreadable(path, "is too large for a lab file", "at most 1 MB")
+        raise _unreadable(path, f"is too large for {what}", "at most 1 MB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,19 +120,28 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def _example(what: str) -> str:
+    return "lab.yaml" if what == "a lab file" else "name.yaml"
+
+
 def _unreadable(path: Path, message: str, allowed: str, found: str = "", line: int = 1) -> LabFileError:
     return LabFileError([Problem(str(path), line, "the file", message, found, allowed)])
 
 
-def read_document(text: str, file: str) -> Document:
-    """Return the values of YAML `text`; where it is no YAML, `Document.data` is None and the problem is noted."""
-    document = Document(file)
+def read_document(
+    text: str, file: str, *, what: str = "a lab file", sketch: str = "springtide: 1, sites, profiles"
+) -> Document:
+    """Return the values of YAML `text`; where it is no YAML, `Document.data` is None and the problem is noted.
+
+    `what` is what people call such a file, `sketch` what stands in one.
+    """
+    document = Document(file, what=what)
     root = _compose(text, document)
     if root is not None:
         reader = _Reader(document)
         document.data = reader.read(root, (), ())
     elif not document.problems:
-        document.complain((), "is empty", allowed="a lab file: springtide: 1, sites, profiles")
+        document.complain((), "is empty", allowed=f"{what}: {sketch}")
     return document
 
 

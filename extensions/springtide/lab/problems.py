@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from springtide.errors import Problem
 from springtide.lab.document import Document, Place, dotted
-from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.lab.models import Lab
 
 _SECRET = ("environment_variables", "options", "database", "ledger")
 
@@ -42,20 +42,20 @@ _WORDS = {
 _EMPTY_ALLOWED = "a value, or no such line"
 
 
-def problems_of(error: ValidationError, document: Document) -> list[Problem]:
-    """Return the faults `error` holds, each with its line; one for each place."""
+def problems_of(error: ValidationError, document: Document, root: type[BaseModel] = Lab) -> list[Problem]:
+    """Return the faults `error` holds, each with its line; one for each place. `root` is what the whole file is."""
     details = error.errors(include_url=False)
     problems: dict[str, Problem] = {}
     guessed: set[Place] = set()
     for detail in sorted(details, key=lambda detail: detail["type"] == "missing"):
         place = _place(detail, document)
         if detail["type"] == "extra_forbidden":
-            problem, guess = _unknown_key(place, document)
+            problem, guess = _unknown_key(place, document, root)
             guessed |= {(*place[:-1], guess)} if guess else set()
         elif place in guessed or _follows_from_another(detail, place, document):
             continue  # what is missing is the key that is misspelt there
         else:
-            problem = _explain(detail, place, document)
+            problem = _explain(detail, place, document, root)
         problems.setdefault(dotted(place), problem)
     return list(problems.values())
 
@@ -88,7 +88,7 @@ def _follows_from_another(detail: ErrorDetails, place: Place, document: Document
     return detail["type"] == "too_short" and bool(document.value(place))
 
 
-def _explain(detail: ErrorDetails, place: Place, document: Document) -> Problem:
+def _explain(detail: ErrorDetails, place: Place, document: Document, root: type[BaseModel]) -> Problem:
     context = {name: str(value) for name, value in detail.get("ctx", {}).items()}
     kind = detail["type"]
     found = context.get("found") or (repr(place[-1]) if detail["loc"][-1:] == ("[key]",) else _found(place, document))
@@ -96,26 +96,27 @@ def _explain(detail: ErrorDetails, place: Place, document: Document) -> Problem:
     if kind == "lab_file":
         message = context["message"]
     elif kind in ("missing", "union_tag_not_found"):
-        message, found, allowed = "is missing", "", _needed(place)
+        message, found, allowed = "is missing", "", _needed(place, document, root)
     elif document.holds(place) and document.value(place) is None:
         message, allowed = "has no value", _EMPTY_ALLOWED
     else:
         message, allowed = _WORDS.get(kind, (detail["msg"], ""))
         allowed = allowed.format(**context).replace("'", "").replace(" or ", ", ") if "{" in allowed else allowed
     if place == ("springtide",):
-        allowed = "1, the version of the lab file format"
+        allowed = f"1, the version of the format of {document.what}"
     return Problem(document.file, document.line(place), dotted(place) or "the file", message, found, allowed)
 
 
-def _needed(place: Place) -> str:
+def _needed(place: Place, document: Document, root: type[BaseModel]) -> str:
     """Return what a missing key asks for: what the model says about it."""
-    field = next((model.model_fields[str(place[-1])] for model in models_at(place[:-1]) if place), None)
+    models = models_at(place[:-1], document, root) if place else []
+    field = next((model.model_fields[str(place[-1])] for model in models if str(place[-1]) in model.model_fields), None)
     words = (field.description or "") if field else ""
     return words.replace("``", "").split(". ")[0].rstrip(".").replace("\n", " ")
 
 
-def _unknown_key(place: Place, document: Document) -> tuple[Problem, str]:
-    allowed = list(dict.fromkeys(name for model in models_at(place[:-1], document) for name in keys_of(model)))
+def _unknown_key(place: Place, document: Document, root: type[BaseModel]) -> tuple[Problem, str]:
+    allowed = list(dict.fromkeys(name for model in models_at(place[:-1], document, root) for name in keys_of(model)))
     key = str(place[-1])
     close = difflib.get_close_matches(key.lower(), allowed, n=1, cutoff=0.6)
     guess = close[0] if close else ""
@@ -145,17 +146,22 @@ def keys_of(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def models_at(place: Place, document: Document | None = None) -> list[type[BaseModel]]:
-    """Return the models that may stand at `place`; a site's is picked by the ``kind`` in `document`."""
-    found: list[Any] = [Lab]
+def models_at(place: Place, document: Document | None = None, root: type[BaseModel] = Lab) -> list[type[BaseModel]]:
+    """Return the models that may stand at `place` of a `root`; of several, the one whose kind is written."""
+    found: list[Any] = [root]
     for step in place:
         found = [inner for annotation in found for inner in _inside(annotation, step)]
     models = [annotation for annotation in found if isinstance(annotation, type) and issubclass(annotation, BaseModel)]
-    if document and len(place) == 2 and place[0] == "sites":
+    if document and len(models) > 1:
         written = document.value(place)
-        local = isinstance(written, dict) and written.get("kind") == "local"
-        models = [LocalSite if local else BatchSite]
+        kind = written.get("kind") if isinstance(written, dict) else None
+        models = [model for model in models if kind in _kinds_of(model)] or models[-1:]
     return models
+
+
+def _kinds_of(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return typing.get_args(field.annotation) if field else ()
 
 
 def _inside(annotation: Any, step: str | int) -> Iterable[Any]:

@@ -116,6 +116,31 @@ class MachineRecord:
 
 
 @dataclass(frozen=True)
+class RunRecord:
+    """What an application was asked for: written before its job, which it can be submitted again from."""
+
+    token: str
+    """Random; the primary key, and what the job is called for ever."""
+    job: str
+    """Token of the job's own row, which is there once it is being submitted: the same one, or that of a further try
+    where it is certain that the first made no job."""
+    user: str
+    application: str
+    """``ENVIRONMENT/NAME``."""
+    site: str
+    folder: str
+    spec: str
+    """What was asked for, as JSON."""
+    parent: str = ""
+    """Token of the run that this one repeats."""
+    progress: float | None = None
+    """From 0 to 1, as its program said last."""
+    progress_words: str = ""
+    progress_time: float | None = None
+    recorded: float = 0.0
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened to a job or a machine."""
 

@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, insert, select, update
 
 from springtide.errors import LedgerError
-from springtide.ledger.records import Event, JobRecord, MachineRecord
-from springtide.ledger.schema import events, jobs, machines
+from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord
+from springtide.ledger.schema import events, jobs, machines, runs
 
-Record = TypeVar("Record", JobRecord, MachineRecord, Event)
+Record = TypeVar("Record", JobRecord, MachineRecord, RunRecord, Event)
 
 
 @dataclass(frozen=True)
@@ -81,4 +81,5 @@ def storable(value: Any) -> Any:
 
 JOBS = Rows(jobs, JobRecord)
 MACHINES = Rows(machines, MachineRecord)
+RUNS = Rows(runs, RunRecord)
 EVENTS = Rows(events, Event)

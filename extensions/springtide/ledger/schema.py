@@ -108,6 +108,27 @@ machines = Table(
     Index("machines_still_there", "number", sqlite_where=STILL_THERE, postgresql_where=STILL_THERE),
 )
 
+# No foreign key: the row is written before the job's own.
+runs = Table(
+    "runs",
+    metadata,
+    _number(),
+    Column("token", Text, nullable=False, unique=True),
+    Column("job", Text, nullable=False, unique=True),
+    _text("user"),
+    _text("application"),
+    _text("site"),
+    _text("folder"),
+    _text("spec"),
+    _text("parent"),
+    _figure("progress"),
+    _text("progress_words"),
+    _figure("progress_time"),
+    _figure("recorded", nullable=False),
+    Index("runs_of_user", "user", "number"),
+    Index("runs_by_time", "recorded"),
+)
+
 # No foreign key: a token may be a job's, a machine's, or of neither.
 events = Table(
     "events",

@@ -20,9 +20,9 @@ from sqlalchemy import URL, Connection, Engine, Select
 from springtide.ledger.engine import describe, make_engine, parse_place, writing
 from springtide.ledger.migrate import migrate
 from springtide.ledger.problems import in_words
-from springtide.ledger.records import Event, JobRecord, MachineRecord
-from springtide.ledger.rows import EVENTS, JOBS, MACHINES, storable
-from springtide.ledger.schema import STILL_OPEN, STILL_THERE, events, jobs, machines
+from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord
+from springtide.ledger.rows import EVENTS, JOBS, MACHINES, RUNS, storable
+from springtide.ledger.schema import STILL_OPEN, STILL_THERE, events, jobs, machines, runs
 
 _PATIENCE_S = 10.0
 
@@ -171,6 +171,40 @@ class Ledger:
             question = question.where(jobs.c.started >= since)
         with self._reads() as connection:
             return JOBS.read(connection, question)
+
+    # --- runs of applications ---------------------------------------------------------------------------------------
+
+    def add_run(self, record: RunRecord) -> None:
+        """Write a row, before the job's. Without `recorded` it gets the time of now."""
+        with self._writes() as connection:
+            RUNS.add(connection, [replace(record, recorded=record.recorded or time.time())])
+
+    def update_run(self, token: str, **changes: Any) -> None:
+        """Change fields of one row."""
+        with self._writes() as connection:
+            RUNS.update(connection, {token: changes})
+
+    def replace_job_of_run(self, token: str, job: str, new_job: str) -> bool:
+        """Have a run's further try under a token of its own; return whether nobody else has begun one."""
+        with self._writes() as connection:
+            return RUNS.update_if(connection, token, runs.c.job == storable(job), {"job": new_job})
+
+    def run(self, token: str) -> RunRecord | None:
+        """Return the run with this token, or with the job of this token."""
+        which = RUNS.select().where((runs.c.token == storable(token)) | (runs.c.job == storable(token)))
+        with self._reads() as connection:
+            found = RUNS.read(connection, which.limit(1))
+        return found[0] if found else None
+
+    def runs(self, *, user: str = "", since: float | None = None, limit: int | None = None) -> list[RunRecord]:
+        """Return runs (of a user, since a time), the newest first."""
+        question = RUNS.select().order_by(runs.c.number.desc()).limit(limit)
+        if user:
+            question = question.where(runs.c.user == storable(user))
+        if since is not None:
+            question = question.where(runs.c.recorded >= since)
+        with self._reads() as connection:
+            return RUNS.read(connection, question)
 
     # --- machines ---------------------------------------------------------------------------------------------------
 

@@ -70,9 +70,11 @@ def check_name(name: str) -> None:
         )
 
 
-def record_of(request: JobRequest, *, site: str, user: str, account: str, dialect: str, **more: Any) -> JobRecord:
-    """Return the row of a job that is about to be submitted."""
-    token = new_token()
+def record_of(
+    request: JobRequest, *, site: str, user: str, account: str, dialect: str, token: str = "", **more: Any
+) -> JobRecord:
+    """Return the row of a job that is about to be submitted, under a fresh token unless one is given."""
+    token = token or new_token()
     return JobRecord(
         token=token,
         site=site,

@@ -18,7 +18,7 @@ from typing import Any
 from springtide.errors import LedgerError, QueueUnreachable, SubmitRefused
 from springtide.ledger.records import REFUSED, SUBMITTING, JobRecord
 from springtide.queues.accounts import Submitted, in_batches
-from springtide.queues.bookkeeping import check_name, printable, record_of, scheduler_name_of
+from springtide.queues.bookkeeping import check_name, new_token, printable, record_of, scheduler_name_of
 from springtide.queues.model import JobRequest, JobState
 from springtide.queues.settling import Settled, Settling
 from springtide.queues.watching import Watching
@@ -31,11 +31,19 @@ _log = logging.getLogger(__name__)
 class Dispatcher(Settling, Watching):
     """One user's jobs at one site: submitted, watched and cancelled through the ledger."""
 
-    async def submit(self, requests: Sequence[JobRequest], *, folder: str = "", kind: str = "job") -> list[JobRecord]:
+    async def submit(
+        self, requests: Sequence[JobRequest], *, folder: str = "", kind: str = "job", tokens: Sequence[str] = ()
+    ) -> list[JobRecord]:
         """Write a row for each request, then submit them; return the rows as they now are.
 
         A row is `REFUSED` if the scheduler said no or was not asked, `SUBMITTING` if nobody knows; `reason` has the
         words. Who gives up waiting stops nothing: jobs that are being submitted are still written down.
+
+        Parameters
+        ----------
+        tokens : sequence of str, optional
+            The rows' tokens, from `new_token`, for who has written them down before: a token is submitted once only,
+            however many processes try.
 
         Raises
         ------
@@ -45,8 +53,8 @@ class Dispatcher(Settling, Watching):
             If the rows could not be written; nothing was submitted.
         """
         rows, scripts = [], []
-        for request in requests:
-            row, script = self._prepared(request, folder, kind)
+        for request, token in zip(requests, tokens or [""] * len(requests), strict=True):
+            row, script = self._prepared(request, folder, kind, token or new_token())
             rows.append(row)
             scripts.append(script)
         await self._flush()
@@ -56,7 +64,7 @@ class Dispatcher(Settling, Watching):
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    def _prepared(self, request: JobRequest, folder: str, kind: str) -> tuple[JobRecord, str]:
+    def _prepared(self, request: JobRequest, folder: str, kind: str, token: str) -> tuple[JobRecord, str]:
         check_name(request.name)
         account = self.user_queue.account
         row = record_of(
@@ -66,6 +74,7 @@ class Dispatcher(Settling, Watching):
             account=account.name,
             dialect=self.user_queue.queue.dialect,
             kind=kind,
+            token=token,
             folder=folder or str(account.home),
             recorded=time.time(),
         )

@@ -311,7 +311,9 @@ async def test_the_launcher_submits_and_cancels(site: LocalSite) -> None:
     assert found.id == submitted[1].id
     await site.ended(submitted[0].id)
     await user.cancel_all([submitted[0].id, submitted[1].id, "999999"])
-    assert await user.find("found-by-its-name") is None
+    found = await user.find("found-by-its-name")
+    assert found
+    assert found.cause == Cause.CANCELLED
 
 
 async def test_people_see_a_table(site: LocalSite) -> None:

@@ -73,13 +73,14 @@ def release(options: argparse.Namespace, spool: Spool) -> int:
 
 
 def show(options: argparse.Namespace, spool: Spool) -> int:
-    """List the jobs that are not over; or those named, ended ones too."""
+    """List the jobs that are not over; or those named, and the newest of a name, ended ones too."""
     entries: list[dict[str, Any]] = []
     with _reading(spool) as store:
         if store:
             live = store.live_jobs()
             view = View(live, spool.settings())
-            entries = named(view, store.jobs_of, options.ids) if options.ids else list(view.whole(live))
+            ids = [*options.ids, *(store.ids_called(options.name) if options.name else [])]
+            entries = named(view, store.jobs_of, ids) if ids or options.name else list(view.whole(live))
     if options.json:
         json.dump(entries, sys.stdout)
         print()
@@ -152,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("ids", nargs="+", metavar="ID", type=_id)
         if name == "list":
             verb.add_argument("ids", nargs="*", metavar="ID", type=_id)
+            verb.add_argument("--name", default="", help="the newest of this name, too")
         if takes == "json":
             verb.add_argument("--json", action="store_true", help="for programs")
         if name == "forecast":

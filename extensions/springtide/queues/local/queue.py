@@ -22,6 +22,7 @@ from typing import Any
 
 from springtide.errors import QueueUnreachable
 from springtide.queues.base import Queue
+from springtide.queues.bookkeeping import whole_of
 from springtide.queues.local.directives import DIRECTIVE, JOB_ID
 from springtide.queues.local.script import directives
 from springtide.queues.model import Cause, JobInfo, JobRequest, JobState, Node, QueueLimits, Used
@@ -53,6 +54,12 @@ class LocalQueue(Queue):
         for first in range(0, len(asked), _IDS_A_COMMAND):
             known |= _jobs(await self._listed(*asked[first : first + _IDS_A_COMMAND]))
         return known
+
+    async def find(self, name: str, owner: str) -> JobInfo | None:
+        """Ask for the newest job of that name, ended ones included: a short job may be over before it is recorded."""
+        known = _jobs(await self._listed("--name", name))
+        whole = whole_of(next((job.array or job.id for job in known.values()), ""), known)
+        return whole if whole and whole.owner == owner else None
 
     async def nodes(self) -> tuple[Node, ...]:
         """Return this machine."""

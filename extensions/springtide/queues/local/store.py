@@ -113,6 +113,11 @@ class Store:
         marks = ",".join("?" * len(numbers))
         return self.rows(f"{_JOINED} WHERE number IN ({marks}) ORDER BY number, position", *numbers)
 
+    def ids_called(self, name: str) -> list[str]:
+        """Return the id of the newest submission of this name, ended ones included; empty without any."""
+        newest = "SELECT number, is_array FROM submissions WHERE name = ? ORDER BY number DESC LIMIT 1"
+        return [f"{row['number']}[]" if row["is_array"] else str(row["number"]) for row in self.rows(newest, name)]
+
     def job(self, key: int) -> sqlite3.Row | None:
         """Return one job with its submission."""
         return next(iter(self.rows(f"{_JOINED} WHERE key = ?", key)), None)

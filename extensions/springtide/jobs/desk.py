@@ -1,0 +1,409 @@
+"""Where jobs of applications are submitted, watched and cancelled: one desk for each user, in whatever process.
+
+Each job's folder is made first, then its run is written into the ledger, then the job's own row, then the scheduler is
+asked. Whatever is killed in between, nothing runs twice: a run without a job's row was certainly never submitted, and
+the queue layer settles the rest by name. `recover` submits what was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from springtide.errors import (
+    ApplicationFileError,
+    JobError,
+    LedgerError,
+    NotSubmitted,
+    ParameterError,
+    QueueError,
+    UnknownApplication,
+)
+from springtide.jobs import routing
+from springtide.jobs.again import asked_again, given_again
+from springtide.jobs.applications.files import Home
+from springtide.jobs.applications.load import Offer, applications_of, find_offer
+from springtide.jobs.applications.values import read_values
+from springtide.jobs.asked import Asked, spec_of
+from springtide.jobs.chains import ChainStep, dependencies_at, submit_chain
+from springtide.jobs.folder import has_begun, make_folder
+from springtide.jobs.job import Job
+from springtide.jobs.looking import Look, look_at_run, with_progress
+from springtide.jobs.script import request_of
+from springtide.jobs.software import software_of
+from springtide.jobs.spec import JobSpec
+from springtide.jobs.watching import changes_at
+from springtide.lab.models import BatchSite, Lab, LocalSite
+from springtide.ledger.records import LOST, REFUSED, SUBMITTING, JobRecord, RunRecord
+from springtide.ledger.store import Ledger
+from springtide.queues.bookkeeping import new_token
+from springtide.queues.feasible import problems_with
+from springtide.queues.model import JobRequest
+from springtide.queues.opening import OpenSite, local_site, open_site
+from springtide.texts import translate
+
+_MOST_SHOWN = 200
+
+
+@dataclass
+class Desk:
+    """One user's jobs of applications. Its coroutines belong to one event loop.
+
+    Parameters
+    ----------
+    lab : Lab
+        What there is.
+    ledger : Ledger
+        Where everything is written down.
+    folder : Path
+        Where the jobs' folders are made; nodes see it too.
+    home : Path
+        The user's home: files that parameters name lie below it.
+    environments : Path
+        Where the environments' virtual environments lie.
+    groups : collection of str
+        What the user is in.
+    say : callable
+        Told of what takes long.
+    """
+
+    lab: Lab
+    ledger: Ledger
+    folder: Path
+    home: Path
+    environments: Path
+    groups: Collection[str] = ()
+    language: str = "en"
+    user: str = field(default_factory=getpass.getuser)
+    say: Callable[[str], None] = lambda words: None
+    _sites: dict[str, OpenSite] = field(default_factory=dict)
+
+    # --- applications -----------------------------------------------------------------------------------------------
+
+    def offers(self) -> list[Offer]:
+        """Return the applications that the user may see; files that are wrong are left out: ``check`` tells of them."""
+        found, _ = applications_of(self.lab)
+        return [offer for offer in found.values() if offer.for_members_of(self.groups)]
+
+    def offer(self, name: str) -> Offer:
+        """Return one of them.
+
+        Raises
+        ------
+        UnknownApplication
+            If there is none of this name.
+        ApplicationFileError
+            If there is a file of this name that is wrong.
+        """
+        offers, problems = applications_of(self.lab)
+        try:
+            return find_offer(offers, name, self.groups)
+        except UnknownApplication:
+            if wrong := [problem for problem in problems if Path(problem.file).stem == name.rpartition("/")[2]]:
+                raise ApplicationFileError(wrong) from None
+            raise
+
+    # --- submitting -------------------------------------------------------------------------------------------------
+
+    async def submit(self, name: str, given: Mapping[str, Any], asked: Asked) -> RunRecord:
+        """Submit an application; return what is written down of it.
+
+        Raises
+        ------
+        UnknownApplication, ParameterError, ChainError
+            If what is asked for is wrong: then nothing was submitted.
+        NotSubmitted
+            If the job could never run, the scheduler refused it, or (transient) nobody knows.
+        QueueError, LedgerError, EnvironmentsError, JobError
+            If something fails on the way.
+        """
+        offer, spec, runs = await self.plan(name, given, asked)
+        spec, request_site = await self._with_site(spec, asked.site, runs)
+        token = asked.token or new_token()
+        folder = self.folder / f"{offer.name}-{token}"
+        site = self.lab.sites.get(spec.site)
+        software = await software_of(self.lab, offer.environment, site, self.environments, self.say)
+        await self._make_folder(
+            folder,
+            token=token,
+            spec=spec,
+            offer=offer,
+            prefix=software.prepared.place,
+            environment=software.description,
+            variables={},
+            upstream=[Path(runs[follow.token].folder) for follow in spec.after],
+        )
+        run = RunRecord(
+            token=token,
+            job=token,
+            user=self.user,
+            application=spec.application,
+            site=spec.site,
+            folder=str(folder),
+            spec=spec.as_json(),
+            parent=asked.parent,
+            recorded=time.time(),
+        )
+        await asyncio.to_thread(self.ledger.add_run, run)
+        return await self._submit_run(run, spec, request_site)
+
+    async def plan(
+        self, name: str, given: Mapping[str, Any], asked: Asked
+    ) -> tuple[Offer, JobSpec, dict[str, RunRecord]]:
+        """Return what would be submitted, all of it checked but its site, and the runs that come first.
+
+        Raises
+        ------
+        UnknownApplication, ParameterError
+            If what is asked for is wrong.
+        """
+        offer = await asyncio.to_thread(self.offer, name)
+        home = self.files(asked.start)
+        values = await asyncio.to_thread(read_values, offer.application, given, home, asked.sweep)
+        return offer, spec_of(offer, values, asked), await self._runs_of(asked)
+
+    async def submit_again(self, before: RunRecord, changes: Mapping[str, Any], asked: Asked) -> RunRecord:
+        """Submit a run again, with its seeds and inputs as they were, some of its parameters changed.
+
+        Raises
+        ------
+        SpringtideError
+            As `submit` does.
+        """
+        offer = await asyncio.to_thread(self.offer, before.application)
+        given = await self._given_again(before, offer, changes)
+        for swept in asked.sweep:
+            given.pop(swept, None)
+        return await self.submit(before.application, given, asked_again(before, asked))
+
+    async def _given_again(self, before: RunRecord, offer: Offer, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(given_again, before, offer, changes)
+
+    async def submit_chain(self, steps: Mapping[str, ChainStep]) -> dict[str, RunRecord]:
+        """Submit steps that follow each other: see `springtide.jobs.chains.submit_chain`."""
+        return await submit_chain(self, steps)
+
+    def job_of(self, run: RunRecord) -> Job:
+        """Return a run as Python code has it."""
+        return Job(self, run)
+
+    def files(self, start: Path | None) -> Home:
+        """Return where files that parameters name may lie."""
+        return Home(self.home, (self.folder,), start or self.home)
+
+    async def _make_folder(self, folder: Path, **content: Any) -> None:
+        """Make the folder of a job: see `make_folder`."""
+        await asyncio.to_thread(make_folder, folder, **content)
+
+    async def _runs_of(self, asked: Asked) -> dict[str, RunRecord]:
+        runs = {}
+        for follow in asked.after:
+            runs[follow.token] = await self.run(follow.token, field="after")
+        return runs
+
+    async def _with_site(
+        self, spec: JobSpec, wished: str, upstream: Mapping[str, RunRecord]
+    ) -> tuple[JobSpec, OpenSite]:
+        """Return the spec for a site: the one that is wished for, that of jobs to follow, or the one that starts first.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such site.
+        NotSubmitted
+            If the job could never run there.
+        """
+        open_upstream = {row.site for row in (await self._rows(upstream.values())).values() if not row.over}
+        # No queue waits for another's jobs.
+        near = sorted(open_upstream)[:1] if wished in ("", routing.AUTO) else []
+        candidates = await self.candidates(spec, near[0] if near else wished)
+        best, reason = routing.choose(candidates, self.language)
+        chosen = "" if wished not in ("", routing.AUTO) else reason
+        site = await self.site(best.site)
+        spec = spec.at(site.name, chosen)
+        rows = await self._rows(upstream.values())
+        dependencies_at(site.name, spec.after, rows)
+        return spec, site
+
+    async def candidates(self, spec: JobSpec, wished: str) -> list[routing.Candidate]:
+        """Return the sites that could run something, each with when it may be expected to start there.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such site.
+        QueueError
+            If the one that is wished for cannot be used now.
+        """
+        names = self._names_of_sites(wished)
+        sites = [site for name in names if (site := await self._site_or_none(name, names))]
+        request = replace(self._request(spec, Path("/"), ()), dependencies=())
+        return [await routing.look_at(site, request, self.language) for site in sites]
+
+    def _names_of_sites(self, wished: str) -> list[str]:
+        here = local_site(self.lab)
+        known = [name for name, site in self.lab.sites.items() if isinstance(site, BatchSite)]
+        known += [] if here in known else [here]
+        if wished in ("", routing.AUTO):
+            # This machine first: of two that start at once it is the nearer one.
+            return [here, *(name for name in known if name != here)]
+        if wished not in known:
+            raise ParameterError(
+                "site", f"There is no site “{wished[:60]}” that runs jobs.", f"There is: {', '.join(known)}."
+            )
+        return [wished]
+
+    async def _site_or_none(self, name: str, names: Sequence[str]) -> OpenSite | None:
+        try:
+            return await self.site(name)
+        except QueueError:
+            if len(names) == 1:
+                raise
+            return None
+
+    async def site(self, name: str) -> OpenSite:
+        """Return one of the lab's sites, open."""
+        if name not in self._sites:
+            self._sites[name] = await open_site(self.lab, self.ledger, name)
+        return self._sites[name]
+
+    def _request(self, spec: JobSpec, folder: Path, dependencies: Sequence[Any]) -> JobRequest:
+        site: BatchSite | LocalSite | None = self.lab.sites.get(spec.site)
+        python = site.python if isinstance(site, BatchSite) and site.python else sys.executable
+        return request_of(spec, folder, site, python, dependencies)
+
+    async def _submit_run(self, run: RunRecord, spec: JobSpec, site: OpenSite) -> RunRecord:
+        """Submit a run that is written down and has its folder, under the token of its job.
+
+        Raises
+        ------
+        NotSubmitted
+            If it could never run, was refused, or (transient) nobody knows.
+        """
+        upstream = {follow.token: await self.run(follow.token) for follow in spec.after}
+        dependencies = dependencies_at(site.name, spec.after, await self._rows(upstream.values()))
+        request = self._request(spec, Path(run.folder), dependencies)
+        facts = await site.monitor.site()
+        if problems := problems_with(request, facts.nodes, facts.queues, self.language):
+            raise NotSubmitted(
+                "\n".join([translate(self.language, "cli.never_runs"), *(f"- {one}" for one in problems)])
+            )
+        (row,) = await site.dispatcher.submit([request], folder=run.folder, tokens=[run.job])
+        if row.state == REFUSED:
+            raise NotSubmitted(row.reason or "The scheduler refused the job.")
+        if row.state == SUBMITTING:
+            raise NotSubmitted(
+                f"Nobody knows yet whether the job {run.token} reached the queue: {row.reason}",
+                "It is found out by itself; do not submit it again.",
+                transient=True,
+            )
+        return run
+
+    async def recover(self) -> list[RunRecord]:
+        """Submit what was promised and certainly never submitted; return it. Many processes may try: one succeeds.
+
+        Called by whoever has promised: a service after its own death. What is in doubt is settled first.
+        """
+        for name in {run.site for run in await self.runs()}:
+            with contextlib.suppress(QueueError):
+                site = await self.site(name)
+                await site.dispatcher.settle()
+                await site.dispatcher.refresh()
+        runs = await self.runs()
+        rows = await self._rows(runs)
+        return [run for run in runs if _never_was(run, rows.get(run.token)) and await self._again(run)]
+
+    async def _again(self, run: RunRecord) -> bool:
+        row = await asyncio.to_thread(self.ledger.job, run.job)
+        if row is not None:
+            job = new_token()
+            if not await asyncio.to_thread(self.ledger.replace_job_of_run, run.token, run.job, job):
+                return False
+            run = replace(run, job=job)
+        try:
+            await self._submit_run(run, JobSpec.from_json(run.spec), await self.site(run.site))
+        except LedgerError:
+            # Another process was first: a token stands in one row only.
+            if await asyncio.to_thread(self.ledger.job, run.job) is None:
+                raise
+            return False
+        except NotSubmitted as error:
+            return error.transient
+        return True
+
+    # --- watching ---------------------------------------------------------------------------------------------------
+
+    async def runs(self, *, limit: int | None = _MOST_SHOWN) -> list[RunRecord]:
+        """Return the user's runs, the newest first."""
+        return await asyncio.to_thread(self.ledger.runs, user=self.user, limit=limit)
+
+    async def run(self, token: str, field: str = "job") -> RunRecord:
+        """Return one of the user's runs.
+
+        Raises
+        ------
+        ParameterError
+            If there is none, or it is another user's, of which nothing is told.
+        """
+        found = await asyncio.to_thread(self.ledger.run, token)
+        if found is None or found.user != self.user:
+            raise ParameterError(field, f"There is no job “{token[:60]}”.", "springtide jobs lists yours.")
+        return found
+
+    async def _rows(self, runs: Collection[RunRecord]) -> dict[str, JobRecord]:
+        """Return the rows of the runs' jobs, by the runs' tokens; one that was never submitted has none."""
+        rows = await asyncio.to_thread(lambda: {run.token: self.ledger.job(run.job) for run in runs})
+        return {token: row for token, row in rows.items() if row is not None}
+
+    async def look(self, runs: Sequence[RunRecord], *, fresh: bool = True) -> list[Look]:
+        """Return what is known of runs, the schedulers asked anew where something may have changed."""
+        rows = await self._rows(runs)
+        outages: dict[str, str] = {}
+        for name in {row.site for row in rows.values() if not row.over} if fresh else ():
+            try:
+                site = await self.site(name)
+                await site.dispatcher.settle()
+                await site.dispatcher.refresh()
+            except QueueError as error:
+                outages[name] = error.message
+        rows = await self._rows(runs)
+        looks = [look_at_run(run, rows.get(run.token), outages.get(run.site, ""), self.language) for run in runs]
+        return await asyncio.to_thread(lambda: [with_progress(look, self.ledger) for look in looks])
+
+    def changes(self, *, limit: int | None = _MOST_SHOWN) -> AsyncGenerator[list[Look], None]:
+        """Yield the user's runs, then again and again those that are new or have changed: see `changes_at`."""
+        return changes_at(self, limit=limit)
+
+    async def cancel(self, run: RunRecord) -> bool:
+        """End a job; return whether it was not over.
+
+        Raises
+        ------
+        QueueUnreachable
+            If the scheduler does not answer: the wish is kept.
+        JobError
+            If the job was never submitted.
+        """
+        row = (await self._rows([run])).get(run.token)
+        if row is None:
+            raise JobError(f"The job {run.token} was never submitted.")
+        site = await self.site(row.site)
+        return bool(await site.dispatcher.cancel([row.token], self.user))
+
+
+def _never_was(run: RunRecord, row: JobRecord | None) -> bool:
+    """Whether it is certain that a run's submission made no job: schedulers may forget, folders do not."""
+    return (row is None or (row.state == LOST and not row.job_id)) and not has_begun(Path(run.folder))
+
+
+def own_jobs_folder() -> Path:
+    """Return where the caller's jobs have their folders."""
+    return Path(os.environ.get("SPRINGTIDE_JOBS") or Path.home() / "springtide" / "jobs").absolute()
