@@ -39,6 +39,8 @@ class LocalSite:
     folder: Path
 
     def __post_init__(self) -> None:
+        # Where an account's login shell starts pyenv, it waits a minute for a lock that a killed job's shell has left.
+        Path.home().joinpath(".pyenv", "shims", ".pyenv-shim").unlink(missing_ok=True)
         self.spool = Spool(self.folder / "queue")
         self.spool.create()
         self.set()
