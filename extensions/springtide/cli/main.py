@@ -21,6 +21,7 @@ _COMMANDS = {
     "queue": ("springtide.cli.queue", "queue"),
     "registry": ("springtide.cli.registry", "registry"),
     "schema": ("springtide.cli.check", "schema"),
+    "simulate": ("springtide.cli.simulate", "simulate"),
     "status": ("springtide.cli.status", "status"),
     "submit": ("springtide.cli.submit", "submit"),
     "up": ("springtide.cli.up", "up"),

@@ -10,7 +10,7 @@ Applied Mathematics 26, 1990; Fisher, "The Lagrangian Relaxation Method", Manage
     L(λ, μ) = Σ_j min( min over S ≥ s of b_j(S − s) + p ∫_S^{S+r} λ,  b_j(boot + transfer) + μ c ) − P ∫ λ
 
 with b_j(w) = max(1, (w + r) / max(r, τ)), and any schedule of n jobs that costs C has a mean bounded slowdown of at
-least (L(λ, μ) − μ C) / n, and of at least 1. Good prices are found by subgradient steps (Polyak, 1969); bad ones only
+least (L(λ, μ) − μ C) / n, and of at least 1. Good prices are found by subgradient steps of Polyak's length (1969); bad ones only
 make the bound weaker, never wrong. No random number is drawn.
 """
 
@@ -27,13 +27,15 @@ from springtide.cluster.simulate.world import World
 
 MONEY_PRICES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1e6)
 """In slowdowns, summed over jobs, per unit of money; the last stands for "no machines at all"."""
-_STEPS = 40
+_STEPS = 25
 # So that a hundred thousand jobs do not take an hour: fewer steps, a weaker bound.
-_MOST_VISITS = 400_000
+_MOST_VISITS = 300_000
 _LEAST_STEPS = 2
 _MOST_BINS = 4000
 _LEAST_BIN_S = 600.0
-_HALVE_AFTER = 5
+_HALVE_AFTER = 3
+# How far above the best L found the next is hoped for, as a share of it, at first.
+_GAIN = 0.3
 
 
 @dataclass(frozen=True)
@@ -68,28 +70,32 @@ def lower_bound(
     number = len(trace.jobs)
     steps = max(_LEAST_STEPS, min(_STEPS, _MOST_VISITS // (number * len(prices))))
     lines = []
+    core_prices: list[float] | None = None
     for price in prices:
         target = min(number * slowdown + price * cost for slowdown, cost in reached)
-        best = _Relaxation(trace, world, price).best(target, steps)
-        lines.append(Line(best / number, price / number))
+        relaxation = _Relaxation(trace, world, price, core_prices)
+        lines.append(Line(relaxation.best(target, steps) / number, price / number))
+        # The dearer money is, the higher is L at the same prices of cores: what is found next is no lower.
+        core_prices = relaxation.prices
     return Bound(tuple(lines))
 
 
 class _Relaxation:
     """L(·, μ) for one μ; λ is constant within bins, and 0 after the last."""
 
-    def __init__(self, trace: Trace, world: World, price: float) -> None:
+    def __init__(self, trace: Trace, world: World, price: float, prices: list[float] | None = None) -> None:
         self.trace, self.price = trace, price
         work_s = sum(job.cores * job.run_s for job in trace.jobs) / trace.cores
         horizon_s = trace.jobs[-1].submitted + work_s + max(job.run_s for job in trace.jobs)
         self.bin_s = max(_LEAST_BIN_S, horizon_s / _MOST_BINS)
-        self.prices = [0.0] * (int(horizon_s / self.bin_s) + 2)
+        self.prices = prices or [0.0] * (int(horizon_s / self.bin_s) + 2)
         self.sums = [0.0] * (len(self.prices) + 1)
         self.in_cloud = [_in_cloud(job, world, price) for job in trace.jobs]
 
     def best(self, target: float, steps: int) -> float:
-        """Return the highest L found in so many steps; `target` is a value that it cannot exceed."""
+        """Return the highest L found in so many steps, and leave its prices; no L can exceed `target`."""
         best, best_prices, since, pace = -math.inf, self.prices, 0, 1.0
+        best_excess: list[float] = []
         for _ in range(steps):
             value, excess = self._solve()
             if value > best:
@@ -98,12 +104,16 @@ class _Relaxation:
                 since += 1
                 if since >= _HALVE_AFTER:
                     pace, since = pace / 2, 0
-                    self.prices = best_prices
+                    self.prices, value, excess = best_prices, best, best_excess
+            if value == best:
+                best_excess = excess
             square = sum(over * over for price, over in zip(self.prices, excess, strict=True) if price > 0 or over > 0)
-            if square <= 0 or target <= value:
+            aim = min(target, best + pace * _GAIN * max(best, float(len(self.trace.jobs))))
+            if square <= 0 or aim <= value:
                 break
-            step = pace * (target - value) / square
+            step = (aim - value) / square
             self.prices = [max(0.0, price + step * over) for price, over in zip(self.prices, excess, strict=True)]
+        self.prices = best_prices
         return best
 
     def _solve(self) -> tuple[float, list[float]]:

@@ -272,14 +272,6 @@ class _Replay:
         money = Money(self.world.budget, self.spent, self.reserved)
         return Observation(now, work, (batch, cloud), money)
 
-    def _batch_worker(self, request: _Request, state: WorkerState, now: float) -> Worker:
-        cores = request.job.cores
-        if state is WorkerState.RUNNING:
-            return Worker(BATCH, state, request.batch_asked, cores, tasks=cores)
-        # Foreseen again once the first forecast has come and gone.
-        again = request.forecast_s is not None and now > request.batch_asked
-        return Worker(BATCH, state, request.batch_asked, cores, wait=self._foreseen(request, now) if again else None)
-
     def _worker(self, request: _Request, machine: _Machine, now: float) -> Worker:
         if machine.ready > now:
             # Its boot and the transfer of the data are one wait.

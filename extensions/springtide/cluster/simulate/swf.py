@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from springtide.errors import TraceError
 
+_GZIP = b"\x1f\x8b"
 _FIELDS = 18
 _SUBMITTED, _RUN, _USED_CORES, _CORES, _REQUESTED, _USER = 1, 3, 4, 7, 8, 11
 _HEADER = re.compile(r";\s*(MaxProcs|MaxNodes):\s*(\d+)")
@@ -61,7 +64,7 @@ class Trace:
 
 
 def read_trace(path: Path) -> Trace:
-    """Return the trace in a file.
+    """Return the trace in a file, as it is or packed with gzip, as archives offer it.
 
     Raises
     ------
@@ -69,10 +72,19 @@ def read_trace(path: Path) -> Trace:
         If the file cannot be read, is no trace (the line is named), or holds no job that ran.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        content = path.read_bytes()
     except OSError as error:
         raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
-    return parse_trace(text.splitlines(), path.name)
+    if content.startswith(_GZIP):
+        content = _unpacked(content, path)
+    return parse_trace(content.decode(errors="replace").splitlines(), path.name)
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        raise TraceError(f"{path} is packed with gzip, and damaged or cut off.", "Fetch it again.") from None
 
 
 def parse_trace(lines: Iterable[str], name: str) -> Trace:
@@ -111,7 +123,7 @@ def _job(fields: list[str], place: str) -> TraceJob | None:
     if len(fields) != _FIELDS:
         raise TraceError(
             f"{place}: {len(fields)} fields where the Standard Workload Format has {_FIELDS}.",
-            "Unpack the file if it is compressed, and delete lines that are no jobs.",
+            "One line is one job; lines that begin with “;” are comments.",
         )
     try:
         values = [float(field) for field in fields]
