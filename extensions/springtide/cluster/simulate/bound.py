@@ -10,8 +10,8 @@ Applied Mathematics 26, 1990; Fisher, "The Lagrangian Relaxation Method", Manage
     L(λ, μ) = Σ_j min( min over S ≥ s of b_j(S − s) + p ∫_S^{S+r} λ,  b_j(boot + transfer) + μ c ) − P ∫ λ
 
 with b_j(w) = max(1, (w + r) / max(r, τ)), and any schedule of n jobs that costs C has a mean bounded slowdown of at
-least (L(λ, μ) − μ C) / n, and of at least 1. Good prices are found by subgradient steps of Polyak's length (1969); bad ones only
-make the bound weaker, never wrong. No random number is drawn.
+least (L(λ, μ) − μ C) / n, and of at least 1. Good prices are found by subgradient steps of Polyak's length (1969); bad
+ones only make the bound weaker, never wrong. No random number is drawn.
 """
 
 from __future__ import annotations
