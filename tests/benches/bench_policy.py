@@ -35,11 +35,11 @@ is a lower mean bounded slowdown for the same money or less. The queue alone cos
 can only be the queue: no row. Bound: what no schedule at the rule's cost can be below, even one that knows the future
 and is not bound to the queue's order; how near to it one can come is not known."""
 _DEFAULT_NOTE = """\
-The policy as `springtide simulate` sets it, at a worth of 3 chosen on the first half, beside the two rules that are
+The policy as `springtide simulate` sets it, at a worth of 10 chosen on the first half, beside the two rules that are
 nearest to it and the queue alone."""
 _SPEED_NOTE = """\
 {jobs} jobs drawn with replacement from the whole trace at load {load}, seed {seed}: replayed through the policy, n =
-{n}. Reading a trace and computing the bound (about as long again) are not in it."""
+{n}. Reading a trace and computing the bound are not in it."""
 _MACHINES = """\
 Machines of 4 or 16 cores at 0.04 a core-hour (an invented price), billed by the minute from the request on, ready after
 3 min and 10 s a core for the data. Queue: EASY backfill by the walltimes asked for; it has no limits a user and no fair

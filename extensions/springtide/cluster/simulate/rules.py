@@ -75,7 +75,7 @@ DEFAULT_RULES = (
 )
 
 # For one slowdown. Tuned on the first half of tests/data/hpc2n.swf at loads 1, 1.5, 2 and 3: see BENCHMARKS.md.
-DEFAULT_WORTH = 3.0
+DEFAULT_WORTH = 10.0
 
 
 def springtide_settings(worth: float) -> PolicySettings:
