@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from springtide.cli.simulate import simulate
 from springtide.cluster.simulate.rules import DEFAULT_RULES
 from springtide.errors import TraceError
-from tests.cluster.simulate.traces import HPC2N
+from tests.cluster.simulate.traces import HPC2N, line
 from tests.support.hub import SPRINGTIDE
 
 
@@ -30,7 +30,7 @@ def said(*words: str) -> Result:
 
 def test_the_table_has_a_line_for_each_policy(short: str) -> None:
     printed = said(short, "--load", "3").stdout
-    assert all(any(line.startswith(name) for line in printed.splitlines()) for name in DEFAULT_RULES)
+    assert all(any(row.startswith(name) for row in printed.splitlines()) for name in DEFAULT_RULES)
     assert "load" in printed
 
 
@@ -42,6 +42,15 @@ def test_json_holds_trace_policies_and_bound(short: str) -> None:
     )
     assert found["trace"]["cores"] == 240
     assert all(found["bound"]["bounded_slowdown_mean"] <= p["bounded_slowdown_mean"] for p in found["policies"])
+
+
+@pytest.mark.parametrize("more", [(), ("--price", "0"), ("--data", "0"), ("--budget", "0")])
+def test_a_single_job_has_figures_that_any_json_reader_takes(tmp_path: Path, more: tuple[str, ...]) -> None:
+    one = tmp_path / "one.swf"
+    one.write_text("; MaxProcs: 4\n" + line(1, 0, 3600, 4, 7200))
+    found = json.loads(said(str(one), "--json", *more).stdout, parse_constant=pytest.fail)
+    assert (found["trace"]["jobs"], found["trace"]["load"]) == (1, None)
+    assert all(policy["bounded_slowdown_mean"] >= 1 for policy in found["policies"])
 
 
 @pytest.mark.parametrize(("ending", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])

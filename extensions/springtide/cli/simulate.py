@@ -89,6 +89,9 @@ def simulate(
 
     TRACE is a workload in the Standard Workload Format, plain or packed with gzip. The batch queue is first come first
     served with EASY backfill; each job may get machines of its own. No rule knows the future, but for the lower bound.
+
+    WORTH is the most that the policy pays for sparing a job one wait as long as its run (by default 10): the higher,
+    the faster and the dearer. DURATION is how long a job waits in the queue before machines are made for it (15m).
     """
     rules = [rule_named(name, seed) for name in dict.fromkeys(policies or DEFAULT_RULES)]
     if drawing:

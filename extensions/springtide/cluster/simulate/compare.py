@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ class Comparison:
                 "jobs": len(trace.jobs),
                 "skipped": trace.skipped,
                 "cores": trace.cores,
-                "load": trace.load,
+                # JSON has no infinity: jobs that all come at once have no load.
+                "load": trace.load if math.isfinite(trace.load) else None,
             },
             "world": dataclasses.asdict(self.world),
             "policies": policies,
