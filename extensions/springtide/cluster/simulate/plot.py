@@ -12,8 +12,9 @@ from springtide.errors import TraceError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SIZE_INCHES = (8.0, 5.0)
+_SIZE_INCHES = (9.0, 5.0)
 _DOTS_PER_INCH = 150
+_MARKERS = "osD^vP"
 
 
 def check_format(file: Path) -> None:
@@ -41,16 +42,12 @@ def plot(comparison: Comparison, file: Path) -> None:
     """
     drawing = _figure()
     axes = drawing.add_subplot()
-    for policy in comparison.policies:
+    # Names stand in the legend: points lie too near to one another for names beside them.
+    for number, policy in enumerate(comparison.policies):
         ours = policy.name.startswith("springtide")
-        axes.plot(policy.cost, policy.bounded_slowdown_mean, "*" if ours else "o", ms=13 if ours else 7, ls="")
-        axes.annotate(
-            policy.name,
-            (policy.cost, policy.bounded_slowdown_mean),
-            xytext=(6, 6),
-            textcoords="offset points",
-            fontsize=8,
-        )
+        marker = "*" if ours else _MARKERS[number % len(_MARKERS)]
+        size = 14 if ours else 7
+        axes.plot(policy.cost, policy.bounded_slowdown_mean, marker, ms=size, alpha=0.8, label=policy.name)
     costs, least = zip(*comparison.curve(), strict=True)
     axes.plot(costs, least, color="grey", ls="--", label="clairvoyant lower bound")
     axes.set_yscale("log")
@@ -59,7 +56,7 @@ def plot(comparison: Comparison, file: Path) -> None:
     trace = comparison.trace
     axes.set_title(f"{trace.name}: {len(trace.jobs):,} jobs, load {trace.load:.2f}")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    drawing.legend(loc="outside right upper")
     try:
         drawing.savefig(file)
     except OSError as error:
