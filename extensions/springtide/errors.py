@@ -20,6 +20,7 @@ The tree::
     │   ├── ChainError        jobs that should follow each other cannot
     │   ├── NotSubmitted      nothing was submitted, or nobody knows whether it was
     │   └── JobFailed         it is over, and did not succeed
+    ├── TraceError            a workload trace cannot be read or replayed
     ├── CloudError            a cloud refused a machine or could not be asked
     │   ├── CloudUnreachable  it did not answer: nothing is known, try again (transient)
     │   └── CloudRefused      it answered no
@@ -168,6 +169,10 @@ class JobFailed(JobError):
         super().__init__(message, hint)
         self.cause = cause
         self.exit_status = exit_status
+
+
+class TraceError(SpringtideError):
+    """A workload trace cannot be read or replayed; the message names the line where there is one."""
 
 
 class CloudError(SpringtideError):

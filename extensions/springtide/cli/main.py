@@ -25,6 +25,7 @@ _COMMANDS = {
     "registry": ("springtide.cli.registry", "registry"),
     "run": ("springtide.cli.run", "run"),
     "schema": ("springtide.cli.check", "schema"),
+    "simulate": ("springtide.cli.simulate", "simulate"),
     "status": ("springtide.cli.status", "status"),
     "submit": ("springtide.cli.submit", "submit"),
     "up": ("springtide.cli.up", "up"),
