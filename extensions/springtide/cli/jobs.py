@@ -14,6 +14,7 @@ from springtide.ledger.store import Ledger
 from springtide.queues.model import JobInfo, JobState, Node, QueueLimits
 from springtide.queues.reasons import explain, explain_end
 from springtide.queues.views import JobView, info_of_record, merged, view_of_job, view_of_record
+from springtide.texts import translate
 
 # 12, 12.server, 12[], 12[3].server, 12_3 (an array's job in Slurm).
 _ID = re.compile(r"(?P<number>\d+)(?P<array>\[(?P<position>\d*)\]|_(?P<index>\d+))?(?P<server>\..+)?")
@@ -145,7 +146,8 @@ def explained(view: JobView, job: JobInfo | None, facts: Facts, language: str) -
     if not job.state.alive:
         return view.explained(explain_end(job, language), "")
     if not job.state.waits:
-        return view
+        again = translate(language, "cli.runs_again", count=job.runs) if (job.runs or 0) > 1 else ""
+        return view.explained(again, "") if again else view
     found = explain(job, facts.nodes, facts.queues, language)
     return view.explained(found.sentence, found.advice)
 
