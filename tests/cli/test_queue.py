@@ -101,7 +101,7 @@ def test_on_a_terminal_it_stays_and_ends_with_ctrl_c(on_slurm: CommandLine) -> N
     ours, theirs = pty.openpty()
     environment = {**os.environ, "LANG": "fr_FR.UTF-8", "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
     environment.pop("LC_ALL", None)
-    command = [str(SPRINGTIDE), "queue", "--watch", *on_slurm.options]
+    command = [str(SPRINGTIDE), "queue", *on_slurm.options]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
     os.close(theirs)
     os.set_blocking(ours, False)

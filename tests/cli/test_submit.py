@@ -187,6 +187,18 @@ def test_the_labs_script_runs_on_slurm(on_slurm: CommandLine) -> None:
     submitted_lisacode(on_slurm)
 
 
+def test_the_labs_script_runs_where_slurm_has_only_its_pbs_commands(on_slurm: CommandLine, slurm: Slurm) -> None:
+    site = {"kind": "slurm", "commands": str(slurm.pbs_commands(on_slurm.folder))}
+    profiles = [{"name": "x", "site": "cluster"}]
+    springtide = CommandLine(on_slurm.folder, {"springtide": 1, "sites": {"cluster": site}, "profiles": profiles})
+    answer = springtide("submit", str(LISACODE), "--folder", str(on_slurm.folder), "--wait", "--json")
+    assert answer.errors.splitlines()[-1] == "finished"
+    job = answer.json
+    # These commands tell no exit status; what the job wrote does.
+    assert (job["name"], job["state"], job["exit_status"]) == ("lisacode", "finished", None)
+    assert "singularity" in Path(job["errors"]).read_text()
+
+
 def test_the_labs_script_runs_on_openpbs(openpbs: OpenPBS, two_users: TwoUsers) -> None:
     home, user = two_users.alice.home, two_users.alice
     site = {"kind": "pbspro", "commands": str(openpbs.commands)}

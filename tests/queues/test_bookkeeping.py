@@ -112,3 +112,10 @@ def test_an_array_is_over_when_all_its_jobs_are_and_fails_with_the_first_that_fa
     alive = parts | {"7_1": replace(parts["7_1"], state=JobState.RUNNING)}
     assert (whole_of("7", alive) or whole).state is JobState.RUNNING
     assert whole_of("8", parts) is None
+
+
+def test_a_job_that_was_started_anew_between_two_looks_says_so() -> None:
+    changes = changes_of(ROW, job(JobState.RUNNING, runs=2), now=9.0)
+    assert event_of(ROW, changes) == ("requeued", "running -> running, start 2")
+    seen = replace(ROW, state="queued", cause="requeued")
+    assert event_of(seen, changes_of(seen, job(JobState.RUNNING, runs=2), now=9.0)) == ("state", "queued -> running")

@@ -221,3 +221,19 @@ async def test_nodes_are_asked_for_once_a_minute() -> None:
     monitor = Monitor(queue)
     assert (await monitor.nodes())[0].free_cores == (await monitor.capacity()).free_cores == 3
     assert queue.asked_for_nodes == 1
+
+
+async def test_nodes_are_hardly_asked_for_while_no_job_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, now = Script(job()), time.monotonic()
+    monitor = Monitor(queue)
+    for second in range(1200):
+        monkeypatch.setattr(time, "monotonic", lambda at=now + second: at)
+        await monitor.capacity()
+        await monitor.site()
+    # On PBS nodes and queues are three commands; with the jobs' they make at most four a minute.
+    assert queue.asked + 3 * queue.asked_for_nodes <= 4 * 20 + 10
+    before, queue.snapshots = queue.asked_for_nodes, [{}]
+    for second in range(1200, 1230):
+        monkeypatch.setattr(time, "monotonic", lambda at=now + second: at)
+        await monitor.capacity()
+    assert queue.asked_for_nodes > before

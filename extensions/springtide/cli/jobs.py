@@ -15,6 +15,7 @@ from springtide.queues.following import refreshed, wait_until_over
 from springtide.queues.model import JobInfo, JobState, Node, QueueLimits
 from springtide.queues.reasons import explain, explain_end
 from springtide.queues.views import JobView, info_of_record, merged, view_of_job, view_of_record
+from springtide.texts import translate
 
 __all__ = [
     "Facts",
@@ -160,6 +161,7 @@ def explained(view: JobView, job: JobInfo | None, facts: Facts, language: str) -
     if not job.state.alive:
         return view.explained(explain_end(job, language), "")
     if not job.state.waits:
-        return view
+        again = translate(language, "cli.runs_again", count=job.runs) if (job.runs or 0) > 1 else ""
+        return view.explained(again, "") if again else view
     found = explain(job, facts.nodes, facts.queues, language)
     return view.explained(found.sentence, found.advice)

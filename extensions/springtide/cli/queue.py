@@ -59,28 +59,36 @@ class Overview:
 @click.command()
 @click.argument("place", default="", metavar="[SITE]")
 @click.option("--all", "everyone", is_flag=True, help="Show everyone's jobs, not only yours.")
-@click.option("--watch", is_flag=True, help="Stay, and show changes as they come; Ctrl-C ends.")
+@click.option(
+    "--watch/--once",
+    default=None,
+    help="Stay and show changes as they come, until Ctrl-C, or print and end [default: stay on a terminal].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print jobs, nodes and queues as JSON.")
 @site_options
-def queue(options: Options, place: str, everyone: bool, watch: bool, as_json: bool) -> None:
+def queue(options: Options, place: str, everyone: bool, watch: bool | None, as_json: bool) -> None:
     """Show what runs and waits at SITE, why it waits, and what is free.
+
+    On a terminal, a table that stays up to date until Ctrl-C; the scheduler is asked four times a minute at most while
+    nothing changes.
 
     In a pipe, lines of values between tabs: first the jobs, then, below an empty line, the nodes.
     """
+    live = is_terminal() and not as_json and watch is not False
     with options.ledger() as ledger:
         try:
-            asyncio.run(_queue(replace(options, site=place or options.site), ledger, everyone, watch, as_json))
+            asyncio.run(_queue(replace(options, site=place or options.site), ledger, everyone, live, as_json))
         except KeyboardInterrupt:
-            if not watch:
+            if not live:
                 raise
 
 
-async def _queue(options: Options, ledger: Ledger, everyone: bool, watch: bool, as_json: bool) -> None:
+async def _queue(options: Options, ledger: Ledger, everyone: bool, live: bool, as_json: bool) -> None:
     site = await open_site(options, ledger)
     overview = await look(site)
     if as_json:
         print_json(_as_json(overview, everyone))
-    elif watch and is_terminal():
+    elif live:
         await _watch(site, overview, everyone)
     elif is_terminal():
         print_screen(_screen(overview, everyone, translator(language())))
@@ -129,32 +137,47 @@ def _as_json(overview: Overview, everyone: bool) -> dict[str, object]:
     }
 
 
-def _screen(overview: Overview, everyone: bool, text: Translate) -> RenderableType:
+def _screen(overview: Overview, everyone: bool, text: Translate, foot: str = "") -> RenderableType:
+    """Return the site for people; the part that matters most stands where the eye is: last, or first on a live screen.
+
+    Parameters
+    ----------
+    foot : str
+        What a live screen says of itself: a screen is cut off below.
+    """
     usable = [node for node in overview.nodes if node.usable]
     free, total = sum(node.free_cores for node in usable), sum(node.cores for node in usable)
     title = text("cli.site_title", site=overview.site, dialect=overview.dialect, free=free, total=total)
-    parts: list[RenderableType] = [f"[bold]{escape(title)}[/]", "", table(NODE_COLUMNS, overview.nodes, text), ""]
+    nodes, jobs = table(NODE_COLUMNS, overview.nodes, text), _jobs(overview, everyone, text)
+    head = f"[bold]{escape(title)}[/]"
+    if foot:
+        return stacked(head, f"[dim]{escape(foot)}[/]", "", jobs, "", nodes)
+    return stacked(head, "", nodes, "", jobs)
+
+
+def _jobs(overview: Overview, everyone: bool, text: Translate) -> RenderableType:
     jobs = overview.shown(everyone)
+    shown: RenderableType = text("cli.no_jobs_at_all") if everyone else text("cli.no_jobs")
     if jobs:
-        parts.append(jobs_table(_SHOWN_JOB_COLUMNS, jobs, text))
-    else:
-        parts.append(text("cli.no_jobs_at_all") if everyone else text("cli.no_jobs"))
+        shown = jobs_table(_SHOWN_JOB_COLUMNS, jobs, text)
     others = [job for job in overview.jobs if job.user != overview.user]
-    if others and not everyone:
-        running = sum(job.state == "running" for job in others)
-        parts.append(text("cli.jobs_of_others", running=running, waiting=len(others) - running))
-    return stacked(*parts)
+    if not others or everyone:
+        return shown
+    running = sum(job.state == "running" for job in others)
+    return stacked(shown, text("cli.jobs_of_others", running=running, waiting=len(others) - running))
 
 
 async def _watch(site: OpenSite, overview: Overview, everyone: bool) -> None:
-    """Show the site until Ctrl-C, asking once an interval."""
+    """Show the site until Ctrl-C, asking once an interval; leave what was seen last."""
     text = translator(language())
-    with Live(screen=True, auto_refresh=False) as live:
-        while True:
-            foot = f"[dim]{escape(_foot(site, overview, text))}[/]"
-            live.update(stacked(_screen(overview, everyone, text), "", foot), refresh=True)
-            await asyncio.sleep(site.monitor.interval_s)
-            overview = await look(site)
+    try:
+        with Live(screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(_screen(overview, everyone, text, _foot(site, overview, text)), refresh=True)
+                await asyncio.sleep(site.monitor.interval_s)
+                overview = await look(site)
+    finally:
+        print_screen(_screen(overview, everyone, text))
 
 
 def _foot(site: OpenSite, overview: Overview, text: Translate) -> str:

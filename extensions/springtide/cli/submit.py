@@ -27,6 +27,7 @@ from springtide.queues.bookkeeping import check_name, name_limit, scheduler_name
 from springtide.queues.feasible import problems_with
 from springtide.queues.model import After, Dependency, JobRequest, JobState
 from springtide.queues.monitor import SiteFacts
+from springtide.queues.pbs.header import own_parts
 from springtide.queues.scripts.read import BatchScript, read_script
 from springtide.queues.scripts.translate import Target
 from springtide.queues.scripts.values import MOST_CORES, MOST_NODES, read_array
@@ -34,6 +35,7 @@ from springtide.texts import translator
 from springtide.units import parse_memory, parse_walltime
 
 _FAILED_WITHOUT_STATUS = 1
+_PARTS = ("cores", "nodes", "memory")
 _SHOWN_TOKEN = "xxxxxxxx"
 _RESOURCE = re.compile(r"-l\s+(\w+)=")
 
@@ -151,6 +153,7 @@ async def _submit(
     translation = script.translate(target, **overrides)
     request = translation.request
     _check(request, site, facts)
+    _check_parts(request, overrides)
     for note in translation.notes:
         click.echo(translator(language())("cli.note", text=note), err=True)
     foreseen = await foresee(site, request, facts)
@@ -187,8 +190,25 @@ def _check(request: JobRequest, site: OpenSite, facts: SiteFacts) -> None:
         raise SubmitRefused("\n".join([text("cli.never_runs"), *(f"- {problem}" for problem in problems)]))
     if line := overruled(site.queue.header(request), request.directives):
         raise ScriptError(
-            f"“{line}” cannot be passed on as it is: parts of different kinds are not supported.",
-            "Ask for equal parts, e.g. -l select=2:ncpus=4:mem=8gb, and for a --queue that has such nodes.",
+            f"“{line}” cannot be passed on as it is: PBS heeds the first of two such lines only.",
+            "Ask for it with an option: --cores, --nodes, --memory, --walltime.",
+        )
+
+
+def _check_parts(request: JobRequest, overrides: Mapping[str, Any]) -> None:
+    """Refuse options that mean other parts of nodes than a line of the script that is passed on as it is.
+
+    Raises
+    ------
+    ScriptError
+        With the option and the line.
+    """
+    option = next((option for option, (field, _) in _READERS.items() if field in overrides and option in _PARTS), "")
+    if option and (own := own_parts(request)):
+        line = next(line for line in request.directives if f"{own}=" in line)
+        raise ScriptError(
+            f"--{option} and “{line}” of the script contradict each other: it is passed on as it stands.",
+            "Leave one of both out.",
         )
 
 

@@ -158,6 +158,10 @@ def event_of(row: JobRecord, changes: Mapping[str, Any]) -> tuple[str, str] | No
     cause = str(changes.get("cause", row.cause))
     if cause == Cause.REQUEUED.value and "cause" in changes:
         return "requeued", f"{row.state} -> {state}"
+    runs = changes.get("runs") or 0
+    if runs > max(row.runs, 1) and row.cause != Cause.REQUEUED.value and JobState(state).placed:
+        # Put back and started anew between two looks.
+        return "requeued", f"{row.state} -> {state}, start {runs}"
     if state == row.state:
         return None
     if state != JobState.FINISHED.value:

@@ -26,6 +26,8 @@ _TIMES_ABSENT_UNTIL_GONE = 2
 # When thousands of watched jobs vanish at once, each look asks for a part of them: 5 commands on PBS.
 _DETAILS_AT_ONCE = 100
 _SITE_WITHIN_S = 60.0
+# Three commands on PBS, which would be nearly as many as all others where nothing changes.
+_SITE_WITHIN_S_WHILE_IDLE = 900.0
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Monitor:
         QueueUnreachable
             If the scheduler could not be asked.
         """
-        site, seen = await self.site(within_s=within_s), await self.snapshot(within_s=within_s)
+        seen, site = await self.snapshot(within_s=within_s), await self.site(within_s=within_s)
         if outage := site.outage or seen.outage:
             raise QueueUnreachable(outage)
         return capacity_of(site.nodes, seen.jobs)
@@ -134,6 +136,8 @@ class Monitor:
     async def site(self, *, within_s: float = _SITE_WITHIN_S) -> SiteFacts:
         """Return nodes and queues, at most `within_s` seconds old unless the scheduler cannot be asked.
 
+        They may be older while no job changes, as nothing is taken or freed then; not for less than an interval.
+
         Raises
         ------
         QueueUnreachable
@@ -141,6 +145,8 @@ class Monitor:
         """
         if self._site is None:
             self._site = SiteCache(self.queue)
+        if within_s >= self.interval_s and self._pauses.idle_since(self._site.answered_at):
+            within_s = max(within_s, _SITE_WITHIN_S_WHILE_IDLE)
         return await self._site.facts(within_s)
 
     @property

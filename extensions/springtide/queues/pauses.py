@@ -31,6 +31,7 @@ class Pauses:
     _failures: int = 0
     _quiet: int = 0
     _jitter: float = 1.0
+    _changed_at: float = float("-inf")
 
     def asked(self) -> None:
         """Note that a question begins."""
@@ -41,6 +42,8 @@ class Pauses:
     def answered(self, *, changed: bool) -> None:
         """Note a good answer, and whether it differed from the last."""
         self._took_s = time.monotonic() - self._asked_at
+        if changed:
+            self._changed_at = time.monotonic()
         self._failures = 0
         self._quiet = 0 if changed else self._quiet + 1
 
@@ -49,6 +52,15 @@ class Pauses:
         self._took_s = time.monotonic() - self._asked_at
         self._failures += 1
         self._quiet = 0
+
+    def idle_since(self, moment: float) -> bool:
+        """Whether somebody looks all the time, and nothing has changed lately nor since `moment`, a monotonic time."""
+        looked_at = time.monotonic() - self._asked_at < 2 * LONGEST_S
+        return self._is_quiet and looked_at and self._changed_at < moment
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self._quiet >= _QUIET_ANSWERS_UNTIL_IDLE
 
     def left_s(self, interval_s: float, within_s: float | None) -> float:
         """Return how long to wait yet; zero or less: ask now.
@@ -75,5 +87,4 @@ class Pauses:
             return min(base * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS), longest) * self._jitter
         if impatient:
             return base
-        idle = self._quiet >= _QUIET_ANSWERS_UNTIL_IDLE
-        return base * (IDLE_FACTOR if idle else 1.0) * self._jitter
+        return base * (IDLE_FACTOR if self._is_quiet else 1.0) * self._jitter

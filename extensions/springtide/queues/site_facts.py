@@ -32,7 +32,7 @@ class SiteCache:
 
     queue: Queue
     _facts: SiteFacts | None = None
-    _answered_at: float = 0.0
+    answered_at: float = 0.0
     _tried_at: float = float("-inf")
     _outage: str = ""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -47,12 +47,12 @@ class SiteCache:
         """
         async with self._lock:
             now = time.monotonic()
-            old = self._facts is None or now - self._answered_at > within_s
+            old = self._facts is None or now - self.answered_at > within_s
             if old and now - self._tried_at >= (_RETRY_S if self._outage else 0.0):
                 await self._ask()
         if self._facts is None:
             raise QueueUnreachable(self._outage)
-        return replace(self._facts, age_s=time.monotonic() - self._answered_at, outage=self._outage)
+        return replace(self._facts, age_s=time.monotonic() - self.answered_at, outage=self._outage)
 
     async def _ask(self) -> None:
         self._tried_at = time.monotonic()
@@ -61,7 +61,7 @@ class SiteCache:
         except Exception as error:
             self._outage = words_of(error)
             return
-        self._answered_at, self._outage = time.monotonic(), ""
+        self.answered_at, self._outage = time.monotonic(), ""
 
 
 async def understood(asking: Awaitable[_Answer]) -> _Answer:

@@ -212,3 +212,18 @@ def test_no_text_adds_a_line(queue: Queue, texts: dict[str, Any]) -> None:
     assert all(line.startswith(("#PBS -", "exec >")) for line in head if line)
     letters = {line.split()[1].removeprefix("-") for line in head if line.startswith("#PBS")}
     assert letters <= set("NqAlrmoejkS")
+
+
+@pytest.mark.parametrize(
+    ("queue", "own", "lines"),
+    [
+        (PBSPRO, "-l select=1:ncpus=8:host=n1+2:ncpus=4", set()),
+        (PBSPRO, "-l nodes=1:ppn=8:bigmem", {"-l mem=2097152kb"}),
+        (TORQUE, "-l nodes=n1:ppn=8+1:ppn=4", {"-l mem=2097152kb"}),
+    ],
+)
+def test_parts_that_a_script_asks_for_itself_are_the_only_ones(queue: Queue, own: str, lines: set[str]) -> None:
+    request = JobRequest("true", "x", nodes=2, cores=8, memory_bytes=2**30, walltime_s=60, directives=(own,))
+    asked = {line for line in queue.header(request) if line.startswith("-l ")}
+    assert asked == {"-l walltime=00:01:00", *lines}
+    assert f"#PBS {own}" in queue.script(request)

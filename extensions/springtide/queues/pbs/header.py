@@ -28,6 +28,7 @@ _SHELL = re.compile(r"/[A-Za-z0-9_./+=:, -]*")
 _PATH = re.compile(r"/[ !#%-&(-\[\]-_a-~]*")
 _FIRST_OF_A_NAME = re.compile(r"[A-Za-z0-9_]")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.+-]")
+_OWN_PARTS = re.compile(r"-l\s*(select|nodes)=")
 _MACHINES_ZONE = Path("/etc/localtime")
 
 
@@ -74,6 +75,21 @@ def _check_array(array: JobArray) -> None:
     """
     if array.first < 0 or array.step < 1 or array.at_once < 0 or len(array) == 0:
         raise ScriptError(f"{array.first}-{array.last}:{array.step} is no array of jobs.")
+
+
+def own_parts(request: JobRequest) -> str:
+    """Return "select" or "nodes" where a directive says itself which parts of nodes are wanted, else "".
+
+    Parts of different kinds, and resources of the site's own, are known to its scheduler only. PBS heeds the first line
+    that asks for parts, so that there must be no other.
+    """
+    found = (_OWN_PARTS.match(line.strip()) for line in request.directives)
+    return next((match[1] for match in found if match), "")
+
+
+def job_memory(request: JobRequest) -> list[str]:
+    """Return the line that asks for the memory of all nodes together."""
+    return [f"-l mem={max(1, request.nodes * request.memory_bytes // KIB)}kb"] if request.memory_bytes else []
 
 
 def who_and_where(request: JobRequest, name: str) -> list[str]:

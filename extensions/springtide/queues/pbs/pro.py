@@ -142,14 +142,21 @@ def _output(answer: Answer, program: str) -> str:
 
 
 def _resources(request: JobRequest) -> list[str]:
+    walltime = [f"-l walltime={format_walltime(request.walltime_s)}"] if request.walltime_s else []
+    return [*_parts(request), *walltime]
+
+
+def _parts(request: JobRequest) -> list[str]:
+    if own := pbs_header.own_parts(request):
+        # Beside a select PBS refuses any memory but that of its parts.
+        return pbs_header.job_memory(request) if own == "nodes" else []
     chunk = f"select={request.nodes}:ncpus={request.cores}"
     if request.memory_bytes:
         chunk += f":mem={max(1, request.memory_bytes // pbs_header.KIB)}kb"
     chunk += f":mpiprocs={request.ranks or request.cores}"
     chunk += f":ngpus={request.gpus}" if request.gpus else ""
     own_place = any("place=" in line for line in request.directives)
-    lines = [f"-l {chunk}", "-l place=scatter"] if request.nodes > 1 and not own_place else [f"-l {chunk}"]
-    return lines + ([f"-l walltime={format_walltime(request.walltime_s)}"] if request.walltime_s else [])
+    return [f"-l {chunk}", "-l place=scatter"] if request.nodes > 1 and not own_place else [f"-l {chunk}"]
 
 
 def _array(array: JobArray | None) -> list[str]:

@@ -125,9 +125,8 @@ def _name(name: str) -> str:
 
 def _resources(request: JobRequest) -> list[str]:
     place = f"nodes={request.nodes}:ppn={request.cores}" + (f":gpus={request.gpus}" if request.gpus else "")
-    lines = [f"-l {place}"]
-    if request.memory_bytes:
-        lines.append(f"-l mem={max(1, request.nodes * request.memory_bytes // pbs_header.KIB)}kb")
+    lines = [] if pbs_header.own_parts(request) else [f"-l {place}"]
+    lines += pbs_header.job_memory(request)
     return lines + ([f"-l walltime={format_walltime(request.walltime_s)}"] if request.walltime_s else [])
 
 
