@@ -6,7 +6,7 @@ It needs the standard library alone. A broker that is not root runs it with sudo
 ``/usr/local/bin/springtide-porter`` (``hub_config/deployment/sudoers``). Verbs:
 
 ``make``   ``{"verb": "make", "folder": "/home/me/springtide/jobs/sum-…", "files": [{"file": "job.json", "mode": 384,
-           "data": "base64"}, …], "folders": ["outputs"]}``: the folder, complete or not at all; one that is there stays
+           "data": "base64"}, …], "folders": ["outputs"]}``: the folder, complete or not at all
 ``read``   ``{"verb": "read", "folder": …, "file": "log.txt", "offset": 0, "most": 65536}`` ->
            ``{"ok": true, "size": 12, "data": "base64"}``; ``size`` is null where there is no such file
 ``list``   ``{"verb": "list", "folder": …, "most": 1000}`` -> ``{"ok": true, "files": [{"file": …, "bytes": …,
@@ -37,7 +37,7 @@ _MOST_LISTED = 10_000
 _PLOT_WITHIN_S = 60
 _MOST_PLOT_BYTES = 2**25
 _NO_MATPLOTLIB = 3
-_PLOT = '''
+_PLOT = """
 import importlib.util, io, json, pathlib, sys
 try:
     import matplotlib
@@ -66,7 +66,7 @@ specification.loader.exec_module(module)
 picture = io.BytesIO()
 getattr(module, function)(runs).savefig(picture, format="png", dpi=100)
 sys.stdout.buffer.write(picture.getvalue())
-'''
+"""
 
 
 class BadRequest(ValueError):
@@ -98,7 +98,7 @@ def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise BadRequest("no JSON object")
     wanted = dict(request)
-    act = _VERBS.get(wanted.pop("verb", None))
+    act = _VERBS.get(str(wanted.pop("verb", "")))
     if act is None:
         raise BadRequest(f"unknown verb; known: {', '.join(_VERBS)}")
     try:
@@ -114,9 +114,6 @@ def answer_request(request: dict[str, Any]) -> dict[str, Any]:
 
 def _make(folder: str, files: Sequence[dict[str, Any]], folders: Sequence[str]) -> dict[str, Any]:
     _absolute(folder)
-    if os.path.isdir(folder):
-        # A former try made it: its content has the same token, and is the same.
-        return {"made": False}
     parent, name = os.path.split(folder)
     beside = os.path.join(parent, f".{name}.new")
     os.makedirs(parent, mode=0o700, exist_ok=True)
@@ -127,11 +124,17 @@ def _make(folder: str, files: Sequence[dict[str, Any]], folders: Sequence[str]) 
             os.makedirs(os.path.join(beside, *_parts(one)), mode=0o700, exist_ok=True)
         for file in files:
             _write(os.path.join(beside, *_parts(file["file"])), base64.b64decode(file["data"]), int(file["mode"]))
+        if os.path.lexists(folder):
+            # Of a former try that ended before anybody wrote it down.
+            shutil.rmtree(f"{beside}.old", ignore_errors=True)
+            os.rename(folder, f"{beside}.old")
         os.rename(beside, folder)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    return {"made": True}
+    finally:
+        shutil.rmtree(f"{beside}.old", ignore_errors=True)
+    return {}
 
 
 def _write(path: str, data: bytes, mode: int) -> None:
@@ -232,7 +235,7 @@ def _open(folder: str, file: str) -> int:
     """Return the descriptor of a plain file below a folder; no link on the way is followed."""
     *parents, name = _parts(file)
     with_links_refused = os.O_NOFOLLOW | os.O_CLOEXEC
-    opened = []
+    opened: list[int] = []
     try:
         for part in _steps(_absolute(folder), parents):
             above = {"dir_fd": opened[-1]} if opened else {}
@@ -253,7 +256,7 @@ def _steps(folder: str, parents: Sequence[str]) -> Iterator[str]:
     yield from parents
 
 
-_VERBS: dict[object, Callable[..., dict[str, Any]]] = {
+_VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "make": _make,
     "read": _read,
     "list": _list,
