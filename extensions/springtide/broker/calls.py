@@ -24,6 +24,7 @@ from springtide.jobs.looking import Look
 from springtide.jobs.spec import follows
 from springtide.ledger.records import RunRecord
 from springtide.queues.model import After
+from springtide.queues.views import iso_time
 
 
 @dataclass
@@ -128,4 +129,5 @@ def asked_of(options: Options, *, chained: bool = False) -> Asked:
 def shown(look: Look) -> dict[str, Any]:
     """Return a job as answers have it."""
     spec: Mapping[str, Any] = json.loads(look.run.spec)
-    return {**look.as_json(), "user": look.run.user, "spec": spec}
+    at = iso_time(look.run.progress_time)
+    return {**look.as_json(), "user": look.run.user, "progress_time": at, "spec": spec}

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 import shutil
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from springtide.queues.opening import OpenSite
 
 _log = logging.getLogger(__name__)
 _MOST_LISTED = 10_000
+_SENT = re.compile(r"[0-9a-f]{32}/[^/\0.][^/\0]*")
 _MOST_PROVENANCE_BYTES = 2**20
 
 
@@ -75,6 +77,23 @@ class UserDesk(Desk):
                 return await self._promised(known) if known else await super().submit(name, given, asked)
             finally:
                 self._under_way.pop(asked.token, None)
+
+    async def plan(
+        self, name: str, given: Mapping[str, Any], asked: Asked
+    ) -> tuple[Offer, JobSpec, dict[str, RunRecord]]:
+        """Return what would be submitted: see `Desk.plan`. No path of this machine is even looked for.
+
+        Raises
+        ------
+        UnknownApplication, ParameterError
+            If what is asked for is wrong.
+        """
+        parameters = (await asyncio.to_thread(self.offer, name)).application.parameters
+        for values, parted in ((given, False), (asked.sweep, True)):
+            for field, value in values.items():
+                if isinstance(parameters.get(field), FileParameter):
+                    _check_sent(field, str(value).split(",") if parted else value)
+        return await super().plan(name, given, asked)
 
     async def _promised(self, run: RunRecord) -> RunRecord:
         """Return a run that was asked for before, submitted now if it was not."""
@@ -268,6 +287,14 @@ class UserDesk(Desk):
             raise JobError(f"The job {run.token} was never submitted.")
         site = await self.site(row.site)
         return bool(await site.dispatcher.cancel([row.token], actor))
+
+
+def _check_sent(field: str, value: Any) -> None:
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if one is not None and not (isinstance(one, str) and _SENT.fullmatch(one.strip())):
+            raise ParameterError(
+                field, f"“{str(one)[:40]}” is no file that was sent.", "Send it first, and give what it is called then."
+            )
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
