@@ -90,9 +90,9 @@ class UserDesk(Desk):
         """
         parameters = (await asyncio.to_thread(self.offer, name)).application.parameters
         for values, parted in ((given, False), (asked.sweep, True)):
-            for field, value in values.items():
-                if isinstance(parameters.get(field), FileParameter):
-                    _check_sent(field, str(value).split(",") if parted else value)
+            for parameter, value in values.items():
+                if isinstance(parameters.get(parameter), FileParameter):
+                    _check_sent(parameter, str(value).split(",") if parted else value)
         return await super().plan(name, given, asked)
 
     async def _promised(self, run: RunRecord) -> RunRecord:

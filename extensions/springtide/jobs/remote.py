@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from springtide.jobs.chains import ChainStep, in_order
 from springtide.jobs.looking import Look
 from springtide.jobs.remote_job import RemoteJob
 from springtide.jobs.transport import NoSuchJob, Transport, own_transport
+from springtide.jobs.watching import changes_at
 from springtide.ledger.records import RunRecord
 from springtide.queues.bookkeeping import new_token
 from springtide.queues.model import After
@@ -173,6 +174,10 @@ class RemoteDesk:
             return [known.get(run.token) or self.see(run.token) for run in runs]
 
         return await asyncio.to_thread(look)
+
+    def changes(self, *, limit: int | None = 200) -> AsyncGenerator[list[Look], None]:
+        """Yield the user's runs, then again and again those that are new or have changed: see `changes_at`."""
+        return changes_at(self, limit=limit)
 
     async def cancel(self, run: RunRecord) -> bool:
         """End a job; return whether it was not over."""
