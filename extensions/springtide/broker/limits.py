@@ -35,10 +35,10 @@ class Bucket:
     per_s: float
     most: float
     left: float = field(init=False)
-    at: float = field(default_factory=time.monotonic)
+    at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left = self.most
+        self.left, self.at = self.most, time.monotonic()
 
     def take(self, count: float = 1.0) -> float:
         """Take from it; return 0, or after how many seconds there is enough."""

@@ -245,7 +245,8 @@ def _content(name: str, file: Path, parameter: FileParameter) -> bytes:
     most = min(parameter.max_size, _MOST_SENT_BYTES)
     shown = f"“{str(file)[-40:]}”"
     try:
-        with file.open("rb") as opened:
+        # A pipe of that name would hold us for ever.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb", closefd=True) as opened:
             known = os.fstat(opened.fileno())
             if not stat.S_ISREG(known.st_mode):
                 raise ParameterError(name, f"{shown} is no file.")
