@@ -30,7 +30,7 @@ import os, shutil, springtide
 assert not any(shutil.which(name) for name in ("qsub", "sbatch", "squeue"))
 with open("in.txt", "w") as file:
     file.write("from the container")
-job = springtide.run("sum", first=[1, 2, 3], sleep=2, data="in.txt", site="cluster")
+job = springtide.run("sum", first=[1, 2, 3], sleep=1, data="in.txt", site="cluster")
 print(job.token)
 """
 FOLLOW = """
@@ -110,9 +110,8 @@ def test_a_container_runs_a_sweep_on_the_cluster_and_nobody_else_sees_it(hub: Ru
         answer = requests.get(f"{theirs.url}v1/{path}", headers={"Authorization": f"token {theirs.token}"}, timeout=30)
         assert answer.status_code == 404
     assert requests.get(f"{theirs.url}v1/jobs", timeout=30).status_code == 401
-    session.run_code("import springtide\nprint(springtide.job('" + token + "').again(sleep=0, first=4).wait(60).state)")
     with Ledger.open(hub.state / "ledger.sqlite") as ledger:
-        assert [row.user for row in ledger.runs()] == [alice.name] * 2
+        assert [row.user for row in ledger.runs()] == [alice.name]
     hub.stop_session(alice.name)
 
 

@@ -246,15 +246,19 @@ def _content(name: str, file: Path, parameter: FileParameter) -> bytes:
     shown = f"“{str(file)[-40:]}”"
     try:
         # A pipe of that name would hold us for ever.
-        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb", closefd=True) as opened:
-            known = os.fstat(opened.fileno())
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            known = os.fstat(descriptor)
             if not stat.S_ISREG(known.st_mode):
                 raise ParameterError(name, f"{shown} is no file.")
             if known.st_size > most:
                 raise ParameterError(
                     name, f"{shown} has {format_memory(known.st_size)}, more than {format_memory(most)}."
                 )
-            return opened.read(most)
+            with os.fdopen(descriptor, "rb", closefd=False) as opened:
+                return opened.read(most)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise ParameterError(name, f"{shown} does not exist.") from None
     except (OSError, ValueError) as error:
