@@ -52,9 +52,11 @@ def hub_answers() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), HubAnswers) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/hub/api"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/hub/api"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture
