@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import sqlite3
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from springtide.broker.scopes import READ, SUBMIT, USE
 from springtide.jobs.folder import provenance
 from springtide.jobs.remote import RemoteDesk
 from springtide.jobs.transport import Transport
 from springtide.queues.bookkeeping import new_token
+from tests.broker.hub_answers import broker_process, hub_answers, start
 from tests.broker.serving import PREFIX
 from tests.jobs.labs import JobsLab, jobs_lab
-from tests.support.network import free_port, http_status
-from tests.support.processes import Daemon
+from tests.support.network import free_port
 from tests.support.waiting import wait_until
 
 JOBS, KILLS = 8, 3
-
-
-class HubAnswers(BaseHTTPRequestHandler):
-    """Says of each token that its owner has its name."""
-
-    def do_GET(self) -> None:
-        name = self.headers["Authorization"].removeprefix("token ")
-        body = json.dumps({"kind": "user", "name": name, "groups": [], "scopes": [USE, SUBMIT, READ]})
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def hub_answers() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), HubAnswers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/hub/api"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
@@ -69,23 +38,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsLab]:
 def test_killing_the_broker_loses_no_job_and_runs_none_twice(lab: JobsLab) -> None:
     port = free_port()
     with hub_answers() as api:
-        environment = {
-            "SPRINGTIDE_LAB": str(lab.lab_file),
-            "SPRINGTIDE_STATE": str(lab.folder / "state"),
-            "JUPYTERHUB_API_URL": api,
-            "JUPYTERHUB_SERVICE_PREFIX": PREFIX,
-            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}{PREFIX}",
-            "TEST_COMMANDS": str(lab.folder / "queue-of-this-machine" / "bin"),
-        }
-        command = [sys.executable, "-m", "tests.broker.killed_service"]
-        broker = Daemon("broker", command, lab.folder / "broker.log", environment)
+        broker = broker_process(lab, api, port)
         url = f"http://127.0.0.1:{port}{PREFIX}"
-
-        def start() -> None:
-            broker.start()
-            broker.wait_ready(lambda: http_status(f"{url}health") == 200, 30)
-
-        start()
+        start(broker, port)
         tokens = [new_token() for _ in range(JOBS)]
         dice = random.Random(5)
 
@@ -100,7 +55,7 @@ def test_killing_the_broker_loses_no_job_and_runs_none_twice(lab: JobsLab) -> No
                 time.sleep(dice.uniform(0.05, 0.5))
                 os.kill(broker.pid, signal.SIGKILL)
                 broker.stop(signal.SIGKILL)
-                start()
+                start(broker, port)
             assert [one.result(60) for one in submitted] == tokens
         desk = RemoteDesk(Transport(url, "alice"))
         wait_until(lambda: all(look.view.over for look in desk.looks(None)), 60, "all jobs are over", interval=0.3)
