@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse
 
 from springtide.broker import bodies
 from springtide.broker.calls import Reading, Submitting, asked_of, shown
@@ -110,7 +111,10 @@ async def list_jobs(
         lambda: ledger.runs(user="" if wanted == "*" else wanted, limit=limit + 1, before=before)
     )
     looks = await _looks(call, runs[:limit])
-    return {"jobs": [shown(look) for look in looks], "next": runs[limit - 1].token if runs[limit:] else None}
+    # Sent as it is: to check what was just made would double the time.
+    return JSONResponse(
+        {"jobs": [shown(look) for look in looks], "next": runs[limit - 1].token if runs[limit:] else None}
+    )
 
 
 async def _looks(call: Reading, runs: list[RunRecord]) -> list[Look]:
@@ -127,7 +131,7 @@ async def show(
     """Return a job; wait for its end, but not for long, where that is asked for."""
     desk, run = await call.job(token)
     if not wait_s:
-        return await _shown(desk, run)
+        return JSONResponse(await _shown(desk, run))
     with call.broker.guard.stream(call.who.name), call.broker.news.of(run.user) as news:
         (look,) = await desk.look([run])
         deadline = asyncio.get_running_loop().time() + wait_s
@@ -137,7 +141,7 @@ async def show(
             except TimeoutError:
                 break
             look = told if told.run.token == run.token else look
-    return shown(look)
+    return JSONResponse(shown(look))
 
 
 @router.post("/jobs/{token}/cancel", tags=["jobs"], response_model=bodies.Cancelled)
