@@ -17,7 +17,8 @@ LAYERS = (
     ("errors", "units", "share", "texts", "progress"),
     ("lab", "ledger"),
     ("queues", "clouds", "environments"),
-    ("broker", "jobs", "cluster"),
+    ("jobs", "cluster"),
+    ("broker",),
     ("hub", "kernels", "widgets"),
     ("cli",),
 )

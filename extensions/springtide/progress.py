@@ -69,13 +69,19 @@ def last_progress(file: str | os.PathLike[str]) -> tuple[float, str] | None:
             while True:
                 stream.seek(max(0, size - reach))
                 tail = stream.read(reach)
-                # Half a line is none: it may still be written.
-                found = _LINE.findall(tail[: tail.rfind(b"\n") + 1])
+                found = progress_in(tail)
                 if found or reach >= min(size, _MOST_TAIL_BYTES):
                     break
                 reach = _MOST_TAIL_BYTES
     except OSError:
         return None
+    return found
+
+
+def progress_in(tail: bytes) -> tuple[float, str] | None:
+    """Return the fraction and the words of the last such line in the end of a file, None where there is none."""
+    # Half a line is none: it may still be written.
+    found = _LINE.findall(tail[: tail.rfind(b"\n") + 1])
     if not found:
         return None
     fraction, words = found[-1]

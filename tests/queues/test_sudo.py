@@ -116,10 +116,10 @@ def machine(namespace: int, two_users: TwoUsers, slurm: Slurm, tmp_path_factory:
     require("an installation that other accounts can read", not unreadable_python(), unreadable_python())
     machine = Machine(namespace, two_users.bob, two_users.alice, slurm)
     recipe = share_path("hub_config", "deployment", "sudoers").read_text()
-    (install,) = re.findall(r"^#   (install .*)$", recipe, re.MULTILINE)
+    installs = re.findall(r"^#   (install .*)$", recipe, re.MULTILINE)
     checkout = tmp_path_factory.mktemp("checkout")
     (checkout / ".venv").symlink_to(sys.prefix)
-    machine.administer(f"cd {checkout}; {install}")
+    machine.administer(f"cd {checkout}; " + "; ".join(installs))
     machine.write_site(slurm.commands)
     machine.administer(f"groupadd --force springtide-users; usermod -aG springtide-users {machine.user.name}")
     machine.administer(f"cat >{RULES}; chmod 440 {RULES}", recipe.replace("springtide ALL", f"{machine.hub.name} ALL"))
@@ -138,6 +138,26 @@ SUBMIT = """
         await asyncio.sleep(0.2)
     print(job, lines[0], sep="\\n")
 """
+
+
+def test_files_of_jobs_are_carried_as_the_user(machine: Machine, tmp_path: Path) -> None:
+    content = tmp_path / "content"
+    (content / "outputs").mkdir(parents=True)
+    (content / "job.json").write_text("{}")
+    for folder in (*tmp_path.parents, tmp_path, content):
+        if folder.is_relative_to(tmp_path.parent.parent):
+            folder.chmod(0o755)
+    said = machine.python(
+        f"""
+    from springtide.broker.porters import Porter
+    porter, folder = Porter(queue.account), queue.account.home / "springtide" / "jobs" / "carried"
+    await porter.make(folder, Path({str(content)!r}))
+    print((await porter.read(folder, "job.json")).data.decode(), await porter.read(folder, "none"))
+"""
+    )
+    folder = machine.user.home / "springtide" / "jobs" / "carried"
+    assert said == ["{} None"]
+    assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (machine.user.uid, 0o700)
 
 
 def test_a_job_is_submitted_read_and_cancelled_as_the_user(machine: Machine) -> None:

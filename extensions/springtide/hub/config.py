@@ -15,6 +15,7 @@ from jupyterhub.apihandlers import default_handlers
 from springtide.environments.catalog import resolve
 from springtide.errors import QueueError, SpringtideError
 from springtide.hub import gallery_handlers, pages, places, progress, sweep
+from springtide.hub.brokering import add_broker
 from springtide.hub.context import HubContext
 from springtide.hub.culling import FRONT
 from springtide.hub.gallery import wanted_environment
@@ -63,6 +64,8 @@ def configure(c: Any) -> None:
     _sessions(c, lab, context, state)
     _pages(c, lab, context)
     _services(c, lab, state)
+    if context.monitors:
+        context.broker = add_broker(c, lab, state, lab_file())
     _authentication(c, lab, state)
     _logging(c)
     sweep.schedule(context)

@@ -49,6 +49,8 @@ class HubContext(Shared):
     """Per user and server name: the row of each session this hub knows."""
     monitors: dict[str, Monitor] = field(default_factory=dict)
     """The one poller of each batch site that was found."""
+    broker: str = ""
+    """Address of the broker, empty where there is none."""
     has_unreadable_sessions: bool = False
     """Whether the database holds a session that cannot be understood: it may run, so nothing may be swept away."""
     sweeping: asyncio.Task[None] | None = None

@@ -17,6 +17,7 @@ from springtide.environments.host import jupyter_path
 from springtide.environments.kernelspecs import Viewer
 from springtide.errors import OptionsError, QueueError, SpringtideError
 from springtide.hub.batch import SESSIONS, BatchSession
+from springtide.hub.brokering import PACKAGES, package_folder, session_variables
 from springtide.hub.container import TUTORIALS, ContainerSession
 from springtide.hub.context import HubContext
 from springtide.hub.kernels import offer_kernels
@@ -337,10 +338,15 @@ class LabSpawner(Spawner):
             image_label=recipe.label.in_language(self._language),
             network_pool=site.network_pool,
             pids_limit=site.pids,
-            read_only_volumes={str(self.context.tutorials): TUTORIALS},
+            read_only_volumes={
+                str(self.context.tutorials): TUTORIALS,
+                str(package_folder()): f"{PACKAGES}/springtide",
+            },
             cmd=["jupyterhub-singleuser"],
         )
         session.harden()
+        session.environment = {**session.environment, "PYTHONPATH": PACKAGES}
+        session.environment.update(session_variables(self.context.broker, ""))
         return session
 
     def _batch_session(self, site: BatchSite, plan: Plan) -> BatchSession:
@@ -355,6 +361,7 @@ class LabSpawner(Spawner):
             session.hub_connect_url = f"http://{site.api_address}:{self.context.lab.hub.api_port}"
         if not site.python:
             session.environment = self._host_settings()
+        session.environment.update(session_variables(self.context.broker, session.hub_connect_url or ""))
         return session
 
     def _process_session(self, site: LocalSite) -> ProcessSession:

@@ -15,6 +15,7 @@ from springtide.jobs.chains import ChainStep
 from springtide.jobs.desk import Desk
 from springtide.jobs.job import Job
 from springtide.jobs.opening import own_desk, own_lab, own_ledger
+from springtide.jobs.remote import RemoteDesk, remote_desk
 from springtide.jobs.spec import follows
 from springtide.ledger.records import RunRecord
 from springtide.queues.model import After
@@ -25,17 +26,21 @@ Before = Job | str | Sequence["Job | str"]
 _ASKED = frozenset(field.name for field in fields(Asked)) - {"parent", "start", "sweep", "after", "token"}
 _AFTER = {"after": After.OK, "after_failure": After.FAILURE, "after_any": After.ANY}
 _lock = threading.Lock()
-_desk: Desk | None = None
+_desk: Desk | RemoteDesk | None = None
 
 
-def desk() -> Desk:
-    """Return the desk of this process, opened when it is first needed."""
+def desk() -> Desk | RemoteDesk:
+    """Return the desk of this process, opened when it is first needed: the broker's where the session has one."""
     global _desk
     with _lock:
         if _desk is None:
-            lab = own_lab()
-            _desk = own_desk(lab, own_ledger(lab), say=print)
+            _desk = remote_desk() or _desk_here()
         return _desk
+
+
+def _desk_here() -> Desk:
+    lab = own_lab()
+    return own_desk(lab, own_ledger(lab), say=print)
 
 
 def run(
@@ -100,7 +105,7 @@ def job(token: str) -> Job:
     return here.job_of(loop.call(here.run(token)))
 
 
-def submit_again(here: Desk, before: RunRecord, changes: Mapping[str, Any]) -> Job:
+def submit_again(here: Desk | RemoteDesk, before: RunRecord, changes: Mapping[str, Any]) -> Job:
     """Submit a run again, with changes of parameters and of how it runs."""
     options = {name: value for name, value in changes.items() if name in _ASKED or name in _AFTER}
     parameters = {name: value for name, value in changes.items() if name not in options}

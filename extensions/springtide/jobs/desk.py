@@ -24,6 +24,7 @@ from springtide.errors import (
     LedgerError,
     NotSubmitted,
     ParameterError,
+    Problem,
     QueueError,
     UnknownApplication,
 )
@@ -90,7 +91,7 @@ class Desk:
 
     def offers(self) -> list[Offer]:
         """Return the applications that the user may see; files that are wrong are left out: ``check`` tells of them."""
-        found, _ = applications_of(self.lab)
+        found, _ = self._applications()
         return [offer for offer in found.values() if offer.for_members_of(self.groups)]
 
     def offer(self, name: str) -> Offer:
@@ -103,13 +104,16 @@ class Desk:
         ApplicationFileError
             If there is a file of this name that is wrong.
         """
-        offers, problems = applications_of(self.lab)
+        offers, problems = self._applications()
         try:
             return find_offer(offers, name, self.groups)
         except UnknownApplication:
             if wrong := [problem for problem in problems if Path(problem.file).stem == name.rpartition("/")[2]]:
                 raise ApplicationFileError(wrong) from None
             raise
+
+    def _applications(self) -> tuple[Mapping[str, Offer], Sequence[Problem]]:
+        return applications_of(self.lab)
 
     # --- submitting -------------------------------------------------------------------------------------------------
 
@@ -360,8 +364,7 @@ class Desk:
 
     async def _rows(self, runs: Collection[RunRecord]) -> dict[str, JobRecord]:
         """Return the rows of the runs' jobs, by the runs' tokens; one that was never submitted has none."""
-        rows = await asyncio.to_thread(lambda: {run.token: self.ledger.job(run.job) for run in runs})
-        return {token: row for token, row in rows.items() if row is not None}
+        return await asyncio.to_thread(self.ledger.jobs_of, list(runs))
 
     async def look(self, runs: Sequence[RunRecord], *, fresh: bool = True) -> list[Look]:
         """Return what is known of runs, the schedulers asked anew where something may have changed."""

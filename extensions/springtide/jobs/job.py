@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from springtide.errors import JobError, JobFailed
 from springtide.jobs import loop
@@ -20,6 +20,7 @@ from springtide.queues.following import wait_until_over
 
 if TYPE_CHECKING:
     from springtide.jobs.desk import Desk
+    from springtide.jobs.remote import RemoteDesk
 
 _PAUSE_S = 2.0
 
@@ -41,7 +42,7 @@ class Job:
     The truth about it lives elsewhere: a `Job` may be thrown away, and had again.
     """
 
-    def __init__(self, desk: Desk, run: RunRecord) -> None:
+    def __init__(self, desk: Desk | RemoteDesk, run: RunRecord) -> None:
         self._desk = desk
         self._run = run
         self._spec = JobSpec.from_json(run.spec)
@@ -149,14 +150,15 @@ class Job:
         return await asyncio.to_thread(lambda: self.outputs)
 
     async def _over(self, timeout: float | None) -> Look:
+        desk = cast("Desk", self._desk)
         async with asyncio.timeout(timeout):
             while not (look := await self._look()).view.over:
-                row = await asyncio.to_thread(self._desk.ledger.job, self._run.job)
+                row = await asyncio.to_thread(desk.ledger.job, self._run.job)
                 if row is None:
                     raise JobError(f"The job {self.token} was never submitted.", "Run it again: job.again().")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(None if row.job_id else _PAUSE_S):
-                        await wait_until_over(await self._desk.site(row.site), row)
+                        await wait_until_over(await desk.site(row.site), row)
             return look
 
     def _check(self, look: Look) -> None:

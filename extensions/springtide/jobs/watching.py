@@ -10,12 +10,13 @@ from springtide.jobs.looking import Look
 
 if TYPE_CHECKING:
     from springtide.jobs.desk import Desk
+    from springtide.jobs.remote import RemoteDesk
 
 FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 3.0
 
 
-async def changes_at(desk: Desk, *, limit: int | None) -> AsyncGenerator[list[Look], None]:
+async def changes_at(desk: Desk | RemoteDesk, *, limit: int | None) -> AsyncGenerator[list[Look], None]:
     """Yield the user's runs, the newest first; then again and again those that are new, or of which something changed.
 
     Called by whoever shows jobs. Schedulers are asked as seldom as their monitors do, and what is over is not looked

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, Select
+from sqlalchemy import URL, Connection, Engine, Select, exists, select
 
 from springtide.ledger.engine import describe, make_engine, parse_place, writing
 from springtide.ledger.migrate import migrate
@@ -25,6 +25,7 @@ from springtide.ledger.rows import EVENTS, JOBS, MACHINES, RUNS, storable
 from springtide.ledger.schema import STILL_OPEN, STILL_THERE, events, jobs, machines, runs
 
 _PATIENCE_S = 10.0
+_NAMES_AT_ONCE = 500
 
 
 class Ledger:
@@ -196,13 +197,35 @@ class Ledger:
             found = RUNS.read(connection, which.limit(1))
         return found[0] if found else None
 
-    def runs(self, *, user: str = "", since: float | None = None, limit: int | None = None) -> list[RunRecord]:
-        """Return runs (of a user, since a time), the newest first."""
+    def runs(
+        self, *, user: str = "", since: float | None = None, limit: int | None = None, before: str = ""
+    ) -> list[RunRecord]:
+        """Return runs (of a user, since a time, older than the run `before`), the newest first."""
         question = RUNS.select().order_by(runs.c.number.desc()).limit(limit)
+        if before:
+            older = select(runs.c.number).where(runs.c.token == storable(before)).scalar_subquery()
+            question = question.where(runs.c.number < older)
         if user:
             question = question.where(runs.c.user == storable(user))
         if since is not None:
             question = question.where(runs.c.recorded >= since)
+        with self._reads() as connection:
+            return RUNS.read(connection, question)
+
+    def jobs_of(self, records: Collection[RunRecord]) -> dict[str, JobRecord]:
+        """Return the rows of the jobs of runs, by the runs' tokens; a run that was never submitted has none."""
+        owners = {record.job: record.token for record in records}
+        found: list[JobRecord] = []
+        names = list(owners)
+        with self._reads() as connection:
+            for start in range(0, len(names), _NAMES_AT_ONCE):
+                some = map(storable, names[start : start + _NAMES_AT_ONCE])
+                found += JOBS.read(connection, JOBS.select().where(jobs.c.token.in_(some)))
+        return {owners[row.token]: row for row in found}
+
+    def runs_left(self) -> list[RunRecord]:
+        """Return the runs, of all users, whose job has no row: whoever promised them died before submitting them."""
+        question = RUNS.select().where(~exists().where(jobs.c.token == runs.c.job)).order_by(runs.c.number)
         with self._reads() as connection:
             return RUNS.read(connection, question)
 
