@@ -19,7 +19,7 @@ from typing import Any
 from springtide.errors import LedgerError, QueueUnreachable
 from springtide.ledger.records import LOST, REFUSED, SUBMITTING, JobRecord
 from springtide.ledger.store import Ledger
-from springtide.queues.accounts import Submitted, UserQueue
+from springtide.queues.accounts import Account, Submitted, UserQueue
 from springtide.queues.base import Queue
 from springtide.queues.commands import run_command
 from springtide.queues.dispatch import Dispatcher
@@ -54,6 +54,8 @@ class Scheduler(ABC):
     """Shell lines of a command that cannot reach its server."""
     faults: tuple[str, ...]
     """What may go wrong for a while with the machine's services."""
+    account: Account
+    """Who submits."""
 
     @abstractmethod
     def queue(self, commands: Path) -> Queue: ...
@@ -82,6 +84,7 @@ class SlurmScheduler(Scheduler):
     def __init__(self, slurm: Slurm) -> None:
         self._slurm = slurm
         self.real = slurm.commands
+        self.account = myself()
 
     def queue(self, commands: Path) -> Queue:
         return SlurmQueue(commands, run_command)
@@ -111,13 +114,15 @@ class SlurmScheduler(Scheduler):
 
 
 class PbsScheduler(Scheduler):
-    """OpenPBS; `stop` and `start` are commands that stop and start its server."""
+    """OpenPBS, which takes no job of root's; `stop` and `start` are commands that stop and start its server."""
 
     programs = ("qsub", "qstat", "qdel", "qselect", "pbsnodes")
     outage = "echo 'qstat: cannot connect to server head (errno=111)' >&2; exit 111"
 
-    def __init__(self, openpbs: OpenPBS, stop: Callable[[], None] | None, start: Callable[[], None] | None) -> None:
-        self._openpbs, self._stop, self._start = openpbs, stop, start
+    def __init__(
+        self, openpbs: OpenPBS, account: Account, stop: Callable[[], None] | None, start: Callable[[], None] | None
+    ) -> None:
+        self._openpbs, self.account, self._stop, self._start = openpbs, account, stop, start
         self.faults = ("server",) if stop and start else ()
         self.real = openpbs.commands
 
@@ -196,9 +201,8 @@ class World:
 
         queue = self.scheduler.queue(self._commands.folder)
         self.ledger = MortalLedger.open(self._place, patience_s=0.1)
-        self.dispatcher = Dispatcher(
-            SITE, MortalUserQueue(queue, myself()), Monitor(queue, 0.1), self.ledger, USER, ask_again_after_s=0.1
-        )
+        user_queue = MortalUserQueue(queue, self.scheduler.account)
+        self.dispatcher = Dispatcher(SITE, user_queue, Monitor(queue, 0.1), self.ledger, USER, ask_again_after_s=0.1)
 
     def _die_at(self, point: str) -> None:
         if self._crash == point:
@@ -344,6 +348,9 @@ class World:
         self.ledger.close()
         self._come_up()
         self.dispatcher.grace_s = 0.0
+        # A scheduler that takes no job at all would pass every other check.
+        (taken,) = await self.dispatcher.submit([request("true", self._mark)])
+        assert taken.job_id, self._tale(taken)
         await self._until(self._is_settled)
         for row in self.ledger.jobs():
             self._check_true(row)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from springtide.queues.commands import Answer, command_environment, run_command
+from springtide.queues.commands import Answer, as_sentence, command_environment, run_command
 from tests.support.processes import descendants
 
 
@@ -71,3 +71,8 @@ async def test_a_command_gets_only_what_finds_its_scheduler(monkeypatch: pytest.
 )
 def test_the_complaint_is_the_best_there_is(answer: Answer, complaint: str) -> None:
     assert answer.complaint == complaint
+
+
+def test_words_of_several_lines_become_one_sentence() -> None:
+    assert as_sentence("Connection refused\nqstat: cannot connect\n") == "Connection refused; qstat: cannot connect."
+    assert as_sentence("Try later.") == "Try later."

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from springtide.queues.accounts import account_of
 from tests.queues.schedules import PbsScheduler, Scheduler, SlurmScheduler, World
+from tests.support.accounts import TwoUsers
 from tests.support.openpbs import OpenPBS
 from tests.support.slurm import Slurm
 
@@ -37,12 +39,15 @@ async def test_no_schedule_of_faults_loses_a_job_on_slurm(
 
 @pytest.mark.parametrize("seed", _SEEDS)
 async def test_no_schedule_of_faults_loses_a_job_on_openpbs(
-    openpbs: OpenPBS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    openpbs: OpenPBS, two_users: TwoUsers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    for folder in (*list(tmp_path.parents)[:2], tmp_path):
+        folder.chmod(0o755)
     for name, value in openpbs.environment.items():
         monkeypatch.setenv(name, value)
     stop, start = _command("SPRINGTIDE_OPENPBS_STOP"), _command("SPRINGTIDE_OPENPBS_START")
-    await _run(PbsScheduler(openpbs, stop, start), tmp_path, monkeypatch, seed)
+    account = account_of(two_users.alice.name, "user")
+    await _run(PbsScheduler(openpbs, account, stop, start), tmp_path, monkeypatch, seed)
 
 
 async def _run(scheduler: Scheduler, folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:

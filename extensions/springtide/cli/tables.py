@@ -23,7 +23,8 @@ _COLOURS = {"running": "green", "queued": "yellow", "held": "yellow", "waiting":
 
 
 _PLACED = tuple(state.value for state in JobState if state.placed)
-_FOLDED = ("name", "reason")
+_WHOLE = ("cores", "free_cores", "free_memory", "exit_status", "since")
+"""Columns that are never made narrower: half a number is another number."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Column:
     """Key of the text."""
     shown: Callable[[Any, Translate], str]
     plain: Callable[[Any], object]
+
+
+def _short_id(job: JobView) -> str:
+    """Return the id without its server, by which people call a job; all commands take it."""
+    return escape(job.id.partition(".")[0] or job.token)
 
 
 def _state(job: JobView, text: Translate) -> str:
@@ -70,7 +76,7 @@ def _why(job: JobView, text: Translate) -> str:
 
 
 JOB_COLUMNS = (
-    Column("id", "cli.head_id", lambda job, _: escape(job.id or job.token), lambda job: job.id or job.token),
+    Column("id", "cli.head_id", lambda job, _: _short_id(job), lambda job: job.id or job.token),
     Column("site", "cli.head_site", lambda job, _: escape(job.site), lambda job: job.site),
     Column("name", "cli.head_name", lambda job, _: escape(job.name), lambda job: job.name),
     Column("user", "cli.head_user", lambda job, _: escape(job.user), lambda job: job.user),
@@ -111,8 +117,7 @@ def table(columns: Sequence[Column], rows: Iterable[Any], text: Translate) -> Re
     used = [number for number in range(len(columns)) if any(line[number] for line in cells)]
     shown = Table(box=None, pad_edge=False)
     for number in used:
-        # Only what is prose may be broken into lines, and long names.
-        shown.add_column(text(columns[number].heading), overflow="fold", no_wrap=columns[number].key not in _FOLDED)
+        shown.add_column(text(columns[number].heading), overflow="fold", no_wrap=columns[number].key in _WHOLE)
     for line in cells:
         shown.add_row(*(line[number] for number in used))
     return shown
@@ -126,7 +131,7 @@ def jobs_table(columns: Sequence[Column], jobs: Sequence[JobView], text: Transla
     words.add_column(overflow="fold")
     for job in jobs:
         if _words(job) and not (job.cause == "exit" and job.exit_status == 0):
-            words.add_row(escape(job.id or job.token), escape(_words(job)))
+            words.add_row(_short_id(job), escape(_words(job)))
     return Group(shown, "", words) if words.row_count else shown
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from springtide.errors import QueueUnreachable, SubmitRefused
 from springtide.queues import launcher
 from springtide.queues.base import Queue
-from springtide.queues.commands import Answer, command_environment, run_command
+from springtide.queues.commands import Answer, as_sentence, command_environment, run_command
 from springtide.queues.identity import Account, account_of, installed_launcher, is_ordinary, privileged_group
 from springtide.queues.model import JobInfo, JobState
 
@@ -216,7 +216,7 @@ class UserQueue:
         )
 
     def _outage(self, words: str) -> QueueUnreachable:
-        return QueueUnreachable(f"The scheduler does not answer: {words}", "It is tried again by itself.")
+        return QueueUnreachable(f"The scheduler does not answer: {as_sentence(words)}", "It is tried again by itself.")
 
     def _command_line(self) -> tuple[list[str], dict[str, object]]:
         """Return how the launcher is started as the account, and the keywords for Popen that make it so."""

@@ -86,3 +86,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(TimeoutError):
             # Not for ever: whoever still holds the command's output would be waited for, too.
             await asyncio.wait_for(process.wait(), seconds)
+
+
+def as_sentence(words: str) -> str:
+    """Return a scheduler's words as one line that ends like a sentence, for more to follow."""
+    line = "; ".join(filter(None, (part.strip() for part in words.splitlines())))
+    return line if not line or line.endswith((".", "!", "?", "…")) else f"{line}."

@@ -13,7 +13,7 @@ from springtide.lab.models import BatchSite, Lab, LocalSite
 from springtide.ledger.store import Ledger
 from springtide.queues.accounts import Account, UserQueue
 from springtide.queues.base import Queue
-from springtide.queues.commands import run_command
+from springtide.queues.commands import as_sentence, run_command
 from springtide.queues.detect import Found, find_scheduler, open_queue
 from springtide.queues.dispatch import Dispatcher
 from springtide.queues.local.queue import PROGRAM, LocalQueue, commands_folder
@@ -98,8 +98,9 @@ async def _queue_of(lab: Lab, name: str) -> tuple[str, Queue, QueueUnreachable |
 def _opened(lab: Lab, name: str, found: Found) -> tuple[str, Queue, QueueUnreachable | None]:
     if found.answers:
         return name, open_queue(found), None
+    place = f"{name} ({found.dialect}, commands in {found.folder})"
     outage = QueueUnreachable(
-        f"The scheduler of {name} ({found.dialect}, commands in {found.folder}) does not answer: {found.words}",
+        f"The scheduler of {place} does not answer: {as_sentence(found.words)}",
         f"Try again later. This machine's own queue is --site {local_site(lab)}.",
     )
     return name, open_queue(found), outage
