@@ -14,7 +14,9 @@ from springtide.broker.desk import UserDesk
 from springtide.broker.desks import Desks
 from springtide.broker.news import News
 from springtide.errors import JobError, LedgerError, QueueError, SpringtideError
+from springtide.jobs.holding import held_among, submit_held
 from springtide.jobs.looking import Look
+from springtide.jobs.spec import JobSpec
 from springtide.ledger.records import LOST, JobRecord, RunRecord
 from springtide.progress import progress_in
 from springtide.queues.model import JobState
@@ -24,6 +26,7 @@ _log = logging.getLogger(__name__)
 _PAUSE_S = 1.0
 _WATCH_EVERY_S = 3.0
 _YOUNG_S = 120.0
+_ON_ITS_WAY_S = 3.0
 _TAIL_BYTES = 8192
 _MOST_LOGS = 200
 _CLEAR_EVERY_S = 3600.0
@@ -60,6 +63,7 @@ class Follower:
 
     async def round(self) -> None:
         """Look once at all that is open."""
+        await self._submit_held()
         rows = await asyncio.to_thread(self.desks.ledger.jobs, kind="job", open_only=True)
         users: dict[str, list[JobRecord]] = defaultdict(list)
         for row in rows:
@@ -69,6 +73,21 @@ class Follower:
         for user in {*users, *(run.user for run in before.values())}:
             known = [run for run in before.values() if run.user == user]
             await self._look_after(user, users.get(user, []), known)
+
+    async def _submit_held(self) -> None:
+        """Submit the runs whose predecessors at other sites are over, and end those that can never start."""
+        waiting: dict[str, list[RunRecord]] = defaultdict(list)
+        for run in await asyncio.to_thread(self.desks.ledger.runs_left):
+            # One that is younger may be on its way to its queue.
+            if time.time() - run.recorded > _ON_ITS_WAY_S and JobSpec.from_json(run.spec).after:
+                waiting[run.user].append(run)
+        for user, runs in waiting.items():
+            try:
+                desk = self.desks.of(user)
+                held = await held_among(desk, runs, {})
+                await submit_held(desk, held)
+            except (QueueError, JobError) as error:
+                _log.warning("The runs of %s that wait cannot be submitted: %s", user, error)
 
     async def _look_after(self, user: str, rows: Sequence[JobRecord], before: Sequence[RunRecord]) -> None:
         try:
