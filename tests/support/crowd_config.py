@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from springtide.hub.config import configure
-from springtide.hub.process import ProcessSession
+from springtide.hub.process import ProcessSession, runner_of
 
 START_S = 1.0
 
@@ -42,7 +42,8 @@ class StubSpawner(LabSpawner):
     """Makes such sessions."""
 
     def _process_session(self, site: Any) -> StubSession:
-        session: StubSession = self._child(StubSession)
+        runner = runner_of(self.user.name, site.accounts, self.context.homes)
+        session: StubSession = self._child(StubSession, runner=runner)
         return session
 
 
