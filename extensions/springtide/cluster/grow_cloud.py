@@ -12,8 +12,6 @@ from springtide.cluster.need import Need, enough, wait_of
 from springtide.cluster.observation import CloudFlavour, Observation, Pool, PoolKind, WorkerState
 
 _MINUTE_S = 60.0
-# Sums of the same prices in another order differ by their rounding: a budget is not touched to the last billionth.
-_UNTOUCHED = 1e-9
 # Bounded slowdown counts no run as shorter than this (Feitelson, Rudolph, Schwiegelshohn, Sevcik, Wong: "Theory and
 # Practice in Parallel Job Scheduling", JSSPP 1997).
 SHORTEST_RUN_S = 10.0
@@ -57,7 +55,7 @@ def ask_clouds(
     notes: list[Note] = []
     later: list[float] = []
     covered = 0
-    money_left = observation.money.left - _UNTOUCHED
+    money_left = observation.money.left
     rate_left = settings.creations_per_minute - _created_lately(observation)
     for pool in observation.pools:
         if pool.kind is not PoolKind.CLOUD:
@@ -258,7 +256,7 @@ def _guarded(
     least = cost_of(least_s, flavour.price_per_hour, pool.quantum_s)
     payable = min(count, int(money_left / least)) if least > 0 and money_left < math.inf else count
     if payable <= 0 or (whole and payable < count):
-        values = {"cost": least * (count if whole else 1), "left": max(0.0, money_left + _UNTOUCHED)}
+        values = {"cost": least * (count if whole else 1), "left": max(0.0, money_left)}
         return None, Note(Act.REFUSE, "over_budget", pool.name, values=values)
     count = min(count, room, payable)
     if rate_left <= 0:
