@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from springtide.cluster.decision import Act, Ask, Note, PolicySettings
 from springtide.cluster.money import HOUR_S, cost_of, quanta
 from springtide.cluster.need import Need, enough, wait_of
-from springtide.cluster.observation import CloudFlavour, Observation, Pool, PoolKind, WorkerState
+from springtide.cluster.observation import CloudFlavour, Observation, Pool, PoolKind, Wait, WorkerState
 
 _MINUTE_S = 60.0
 # Bounded slowdown counts no run as shorter than this (Feitelson, Rudolph, Schwiegelshohn, Sevcik, Wong: "Theory and
@@ -127,21 +127,25 @@ def _queued(
     for worker in pool.workers:
         if worker.state is WorkerState.QUEUED:
             wait_s, predicted = wait_of(worker, pool, now)
-            found.append((worker.cores, wait_s, predicted, _again_s(pool, worker.asked, now, limit_s)))
+            found.append((worker.cores, wait_s, predicted, _again_s(pool, worker.asked, worker.wait, now, limit_s)))
     for ask in free:
         if ask.pool == pool.name:
             wait_s = pool.wait.median_s if pool.wait is not None and pool.kind is PoolKind.BATCH else 0.0
-            found.append((ask.count * ask.cores, wait_s, pool.wait is not None, _again_s(pool, now, now, limit_s)))
+            found.append(
+                (ask.count * ask.cores, wait_s, pool.wait is not None, _again_s(pool, now, None, now, limit_s))
+            )
     return found
 
 
-def _again_s(pool: Pool, asked: float, now: float, limit_s: float) -> float | None:
+def _again_s(pool: Pool, asked: float, own: Wait | None, now: float, limit_s: float) -> float | None:
     """Return when a worker that still waits tells something new: its prediction was wrong, or it has waited too long.
 
     A second later than that, as the limits are to be exceeded.
     """
     if pool.kind is PoolKind.LOCAL:
         return None
+    if own is not None:
+        return max(_MINUTE_S, own.high_s + 1.0)
     wrong_after_s = max(limit_s, pool.wait.high_s) if pool.wait is not None else limit_s
     return max(1.0, asked + wrong_after_s + 1.0 - now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 
 class EasyQueue:
@@ -26,6 +27,34 @@ class EasyQueue:
         """When running jobs end at the latest, their ids and cores; sorted."""
         # The reservation of the first that waits: when, and how many cores are free then beside it.
         self._shadow, self._extra = math.inf, 0
+
+    @classmethod
+    def supposed(
+        cls,
+        cores: int,
+        running: Iterable[tuple[int, int, float]],
+        waiting: Iterable[tuple[int, int, float]],
+        now: float,
+    ) -> EasyQueue:
+        """Return a queue as it would be if jobs (id, cores, duration from now) ran and waited like this."""
+        queue = cls(cores)
+        for job, job_cores, left_s in running:
+            queue._start(job, job_cores, left_s, now)
+        queue.waiting = {job: (job_cores, duration_s) for job, job_cores, duration_s in waiting}
+        if queue.waiting:
+            queue._reserve()
+        return queue
+
+    def start_of(self, job: int, now: float) -> float:
+        """Return when `job`, which waits, starts if all jobs run as long as they may and no more come.
+
+        The queue is played to that moment: it is of no use afterwards.
+        """
+        started = self._schedule(now)
+        while job not in started:
+            now, ending, _ = self._ends[0]
+            started = self.finish(ending, now)
+        return now
 
     def submit(self, job: int, cores: int, walltime_s: float, now: float) -> list[int]:
         """Add a job at the end of the queue."""

@@ -1,11 +1,13 @@
-"""What can be foreseen in a replay: durations from each user's past, waits from the work that stands before a job.
+"""What can be foreseen in a replay: durations from each user's past, waits from the queue as it stands.
 
 Nothing of the future is used: what a job took is learnt when it has ended, what it waited when it has started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import insort
+from collections import deque
+from collections.abc import Iterable, Mapping
 
 from springtide.cluster.observation import Wait
 from springtide.cluster.simulate.easy import EasyQueue
@@ -13,11 +15,17 @@ from springtide.cluster.simulate.swf import TraceJob
 
 # Before anything has ended: users ask for about twice what they need.
 _OF_REQUEST = 0.5
-# How fast the past is forgotten, and how much the first guess weighs against it.
+# How fast the past is forgotten.
 _KEEP = 0.95
-_PRIOR_S = 600.0
-# Of the wait itself, where nothing better is known; the interval is only used to say when a prediction was wrong.
-_LOW, _HIGH = 0.25, 2.5
+# A job that runs longer than foreseen runs for so much of what is left of its request.
+_OF_OVERRUN = 0.3
+# Of so many forecasts it is remembered what came true; at first they are taken to be right within a factor of four.
+_REMEMBERED = 200
+_FIRST_QUOTIENTS = (0.25, 0.5, 1.0, 1.0, 2.0, 4.0)
+_LEVELS = (0.05, 0.5, 0.95)
+_GRAIN_S = 60.0
+# The queue is played forward with no more waiting jobs than these, as real schedulers do (Slurm: bf_max_job_test).
+_PLAYED = 200
 
 
 class Durations:
@@ -48,36 +56,47 @@ class Durations:
 
 
 class Waits:
-    """How long jobs wait: the core-seconds before them over the cores, times what that was wrong by for like jobs."""
+    """How long jobs wait: the queue played forward with foreseen durations, corrected by how wrong that was until now.
 
-    def __init__(self, cores: int) -> None:
-        self._cores = cores
-        self._measured: dict[tuple[int, int], tuple[float, float]] = {}
-        self.queued_work = 0.0
-        """Core-seconds foreseen of all that waits."""
+    That is how schedulers forecast, but for the durations: they take the walltimes asked for. Of the last forecasts,
+    the quotient of what came true and what was foreseen gives the median and the interval.
+    """
 
-    def drained_s(self, queue: EasyQueue, ends: dict[int, float], now: float) -> float:
-        """Return when all that runs and waits now would be done if it filled every core; `ends` foreseen of each."""
-        running = queue.running_until()
-        work = sum(cores * max(0.0, min(end, ends[job]) - now) for end, job, cores in running)
-        return (work + self.queued_work) / self._cores
+    def __init__(self) -> None:
+        self._quotients: deque[float] = deque(_FIRST_QUOTIENTS, maxlen=_REMEMBERED)
+        self._ordered = sorted(self._quotients)
 
-    def of(self, job: TraceJob, drained_s: float) -> Wait:
-        """Return the wait foreseen for `job`, which does not start at once."""
-        waited, foreseen = self._measured.get(_kind(job), (0.0, 0.0))
-        median_s = drained_s * (waited + _PRIOR_S) / (foreseen + _PRIOR_S)
-        return Wait(median_s, _LOW * median_s, _HIGH * median_s)
+    def of(self, forecast_s: float) -> Wait:
+        """Return the wait to be expected where `forecast_s` is forecast."""
+        low, median, high = (self._ordered[int(level * len(self._ordered))] for level in _LEVELS)
+        least_s = max(_GRAIN_S, forecast_s)
+        return Wait(median * least_s, low * least_s, high * least_s)
 
-    def learn(self, job: TraceJob, drained_s: float, waited_s: float) -> None:
-        """Take note of how long `job` waited, for which `drained_s` had been found."""
-        waited, foreseen = self._measured.get(_kind(job), (0.0, 0.0))
-        self._measured[_kind(job)] = (_KEEP * waited + waited_s, _KEEP * foreseen + drained_s)
+    def learn(self, forecast_s: float, waited_s: float) -> None:
+        """Take note of how long a job waited for which `forecast_s` was forecast when it was submitted."""
+        if len(self._quotients) == _REMEMBERED:
+            self._ordered.remove(self._quotients[0])
+        quotient = waited_s / max(_GRAIN_S, forecast_s)
+        self._quotients.append(quotient)
+        insort(self._ordered, quotient)
+
+
+def forecast_s(
+    queue: EasyQueue, foreseen_ends: Mapping[int, float], guesses: Mapping[int, float], job: int, now: float
+) -> float:
+    """Return how long `job`, which waits in `queue`, waits from `now` if jobs run as long as foreseen."""
+    running = (
+        (number, cores, foreseen_ends[number] - now if foreseen_ends[number] > now else (end - now) * _OF_OVERRUN)
+        for end, number, cores in queue.running_until()
+    )
+    before: list[tuple[int, int, float]] = []
+    for number, (cores, _) in queue.waiting.items():
+        if len(before) < _PLAYED or number == job:
+            before.append((number, cores, guesses[number]))
+        if number == job:
+            break
+    return EasyQueue.supposed(queue.cores, running, before, now).start_of(job, now) - now
 
 
 def _keys(job: TraceJob) -> Iterable[tuple[int, ...]]:
     return ((job.user, job.cores, int(job.requested_s)), (job.user,))
-
-
-def _kind(job: TraceJob) -> tuple[int, int]:
-    """Jobs of about the same size and request: within a factor of four."""
-    return job.cores.bit_length() // 2, int(job.requested_s).bit_length() // 2

@@ -16,7 +16,7 @@ from springtide.cluster.decision import Ask, Decision, PolicySettings
 from springtide.cluster.money import cost_of
 from springtide.cluster.observation import Money, Observation, Pool, PoolKind, Wait, Work, Worker, WorkerState
 from springtide.cluster.simulate.easy import EasyQueue
-from springtide.cluster.simulate.foresight import Durations, Waits
+from springtide.cluster.simulate.foresight import Durations, Waits, forecast_s
 from springtide.cluster.simulate.swf import Trace, TraceJob
 from springtide.cluster.simulate.world import World
 
@@ -66,8 +66,8 @@ class _Request:
     number: int
     job: TraceJob
     guess_s: float
-    drained_s: float = 0.0
-    wait: Wait = _AT_ONCE
+    forecast_s: float | None = None
+    wait: Wait | None = _AT_ONCE
     batch: WorkerState | None = None
     """Of its batch job; None: not asked for, withdrawn, or over."""
     batch_asked: float = 0.0
@@ -83,14 +83,23 @@ class _Request:
     look_at: float = math.inf
 
 
-def replay(trace: Trace, decide: Decide, settings: PolicySettings, world: World) -> list[Outcome]:
-    """Return what becomes of each job of `trace`, the first submitted first, if `decide` rules."""
-    return _Replay(trace, decide, settings, world).run()
+def replay(
+    trace: Trace, decide: Decide, settings: PolicySettings, world: World, *, foresee: bool = True
+) -> list[Outcome]:
+    """Return what becomes of each job of `trace`, the first submitted first, if `decide` rules.
+
+    Parameters
+    ----------
+    foresee : bool
+        Whether to forecast waits: without, a job that does not start at once has an unknown wait, which is all that
+        some rules look at.
+    """
+    return _Replay(trace, decide, settings, world, foresee).run()
 
 
 class _Replay:
-    def __init__(self, trace: Trace, decide: Decide, settings: PolicySettings, world: World) -> None:
-        self.trace, self.decide, self.world = trace, decide, world
+    def __init__(self, trace: Trace, decide: Decide, settings: PolicySettings, world: World, foresee: bool) -> None:
+        self.trace, self.decide, self.world, self.foresee = trace, decide, world, foresee
         # A machine of a job lives as long as the job may: the walltime asked for bounds it.
         self.settings = replace(
             settings,
@@ -100,10 +109,11 @@ class _Replay:
             creations_per_minute=world.creations_per_minute,
         )
         self.queue = EasyQueue(trace.cores)
-        self.durations, self.waits = Durations(), Waits(trace.cores)
+        self.durations, self.waits = Durations(), Waits()
         self.requests: list[_Request] = []
         self.events: list[tuple[float, int, int]] = []
         self.foreseen_ends: dict[int, float] = {}
+        self.guesses: dict[int, float] = {}
         self.spent = self.reserved = 0.0
         self.cloud = Pool(
             CLOUD,
@@ -133,10 +143,22 @@ class _Replay:
     def _arrives(self, job: TraceJob) -> None:
         request = _Request(len(self.requests), job, self.durations.of(job))
         self.requests.append(request)
+        self.guesses[request.number] = request.guess_s
         if not self.queue.starts_at_once(job.cores, job.requested_s, job.submitted):
-            request.drained_s = self.waits.drained_s(self.queue, self.foreseen_ends, job.submitted)
-            request.wait = self.waits.of(job, request.drained_s)
+            request.wait = self._foreseen(request, job.submitted) if self.foresee else None
         self._look(request, job.submitted)
+
+    def _foreseen(self, request: _Request, now: float) -> Wait:
+        """Return the wait to be expected of a job at the end of the queue, or where it stands in it."""
+        job, number = request.job, request.number
+        asked = number in self.queue.waiting
+        if not asked:
+            self.queue.waiting[number] = (job.cores, job.requested_s)
+        found_s = forecast_s(self.queue, self.foreseen_ends, self.guesses, number, now)
+        if not asked:
+            del self.queue.waiting[number]
+            request.forecast_s = found_s
+        return self.waits.of(found_s)
 
     def _batch_ends(self, request: _Request, now: float) -> None:
         del self.foreseen_ends[request.number]
@@ -169,9 +191,8 @@ class _Replay:
             request.batch = WorkerState.RUNNING
             self.foreseen_ends[number] = now + request.guess_s
             waited_s = now - request.batch_asked
-            if waited_s > 0:
-                self.waits.queued_work -= request.job.cores * request.guess_s
-                self.waits.learn(request.job, request.drained_s, waited_s)
+            if request.forecast_s is not None:
+                self.waits.learn(request.forecast_s, waited_s)
             self._starts(request, now, BATCH, _END_BATCH)
             if request.machines:
                 self._look(request, now)
@@ -199,10 +220,7 @@ class _Replay:
         job = request.job
         request.batch, request.batch_asked = WorkerState.QUEUED, now
         started = self.queue.submit(request.number, job.cores, job.requested_s, now)
-        if started:
-            self._batch_starts(started, now)
-        else:
-            self.waits.queued_work += job.cores * request.guess_s
+        self._batch_starts(started, now)
 
     def _create(self, request: _Request, ask: Ask, now: float) -> None:
         ready = now + self.world.ready_s(request.job.cores)
@@ -218,7 +236,6 @@ class _Replay:
     def _remove(self, request: _Request, name: str, now: float) -> None:
         if name == BATCH:
             request.batch = None
-            self.waits.queued_work -= request.job.cores * request.guess_s
             self._batch_starts(self.queue.withdraw(request.number, now), now)
             return
         machine = next(machine for machine in request.machines if machine.name == name)
@@ -254,6 +271,14 @@ class _Replay:
             cloud = replace(cloud, workers=machines, asked_at=lately)
         money = Money(self.world.budget, self.spent, self.reserved)
         return Observation(now, work, (batch, cloud), money)
+
+    def _batch_worker(self, request: _Request, state: WorkerState, now: float) -> Worker:
+        cores = request.job.cores
+        if state is WorkerState.RUNNING:
+            return Worker(BATCH, state, request.batch_asked, cores, tasks=cores)
+        # Foreseen again once the first forecast has come and gone.
+        again = request.forecast_s is not None and now > request.batch_asked
+        return Worker(BATCH, state, request.batch_asked, cores, wait=self._foreseen(request, now) if again else None)
 
     def _worker(self, request: _Request, machine: _Machine, now: float) -> Worker:
         if machine.ready > now:

@@ -26,6 +26,8 @@ class Rule:
     name: str
     decide: Decide
     settings: PolicySettings = DEFAULTS
+    foresees: bool = False
+    """Whether it looks at foreseen waits."""
 
 
 Grow = Callable[[Observation, PolicySettings], tuple[list[Ask], float | None]]
@@ -83,7 +85,7 @@ def _springtide(text: str, argument: str, seed: int) -> Rule:
     worth = float(argument) if argument else DEFAULT_WORTH
     if not 0 <= worth < math.inf:
         raise ValueError(argument)
-    return Rule(text, decide, springtide_settings(worth))
+    return Rule(text, decide, springtide_settings(worth), foresees=True)
 
 
 def _plain(grow: Grow) -> Callable[[str, str, int], Rule]:
