@@ -76,6 +76,8 @@ class PolicySettings:
     """Ready work is to be done within so long, as far as pools and budget allow."""
     unknown_task_s: float = 5.0
     """Taken for a task's duration where nothing is measured and nothing is said."""
+    caution: float = 0.0
+    """Which of the foreseen waits counts: 0 the median, 1 the one that hardly any exceeds, and between."""
     margin_s: float = 300.0
     """A queue has to be slower than a machine's boot and transfer by more than this."""
     least_quanta: float = 1.0

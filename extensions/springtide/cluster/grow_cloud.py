@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from springtide.cluster.decision import Act, Ask, Note, PolicySettings
+from springtide.cluster.late import Late, late_cores
 from springtide.cluster.money import HOUR_S, cost_of, quanta
-from springtide.cluster.need import Need, enough, wait_of
-from springtide.cluster.observation import CloudFlavour, Observation, Pool, PoolKind, Wait, WorkerState
+from springtide.cluster.need import Need, reckoned
+from springtide.cluster.observation import CloudFlavour, Observation, Pool, PoolKind, WorkerState
 
 _MINUTE_S = 60.0
 # Bounded slowdown counts no run as shorter than this (Feitelson, Rudolph, Schwiegelshohn, Sevcik, Wong: "Theory and
@@ -17,19 +18,34 @@ _MINUTE_S = 60.0
 SHORTEST_RUN_S = 10.0
 
 
+@dataclass(slots=True)
+class CloudAsks:
+    """What is asked of clouds in one decision, and what is left for the next of them."""
+
+    money_left: float
+    rate_left: int
+    asks: list[Ask] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    later: list[float] = field(default_factory=list)
+    """After how many seconds the answer may change by itself."""
+
+    @property
+    def cores(self) -> int:
+        """Asked for until now."""
+        return sum(ask.count * ask.cores for ask in self.asks)
+
+    def add(self, ask: Ask, note: Note) -> None:
+        """Take `ask` into the decision."""
+        self.asks.append(ask)
+        self.notes.append(note)
+        self.money_left -= ask.count * ask.reserve
+        self.rate_left -= ask.count
+        if self.rate_left <= 0:
+            self.later.append(_MINUTE_S)
+
+
 @dataclass(frozen=True, slots=True)
-class Late:
-    """The cores that are wanted and do not come in time, and how slow the queue is for them."""
-
-    cores: int
-    wait_s: float
-    """Infinite where no queue takes them."""
-    predicted: bool
-    look_again_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
+class _Offer:
     """Machines of one flavour of one pool that would do the late work."""
 
     pool: Pool
@@ -39,6 +55,10 @@ class Offer:
     """From asking until they can begin: boot and transfer."""
     run_s: float
     """How long they would then work."""
+    whole: bool
+    """Whether they are of use only all together."""
+    missing: int
+    """Of the pool's minimum."""
 
     @property
     def cost(self) -> float:
@@ -47,36 +67,18 @@ class Offer:
         return self.count * cost_of(seconds, self.flavour.price_per_hour, self.pool.quantum_s)
 
 
-def ask_clouds(
-    observation: Observation, settings: PolicySettings, need: Need, free: Sequence[Ask]
-) -> tuple[list[Ask], list[Note], list[float]]:
-    """Return the machines to ask for, why or why not, and after how many seconds the answer may change by itself."""
-    asks: list[Ask] = []
-    notes: list[Note] = []
-    later: list[float] = []
-    covered = 0
-    money_left = observation.money.left
+def ask_clouds(observation: Observation, settings: PolicySettings, need: Need, free: Sequence[Ask]) -> CloudAsks:
+    """Return the machines to ask for, and why or why not; `free` is what is asked of queues in the same decision."""
     rate_left = settings.creations_per_minute - _created_lately(observation)
+    found = CloudAsks(observation.money.left, rate_left)
     for pool in observation.pools:
-        if pool.kind is not PoolKind.CLOUD:
-            continue
-        ready_s = pool.boot_s + transfer_s(observation, pool, settings)
-        late = _late(observation, settings, need, free, ready_s + settings.margin_s, covered)
-        if late.look_again_s is not None:
-            later.append(late.look_again_s)
-        ask, note = _ask_one(observation, settings, need, pool, late, ready_s, money_left, rate_left)
-        if note is not None:
-            notes.append(note)
-            if note.key == "too_fast":
-                later.append(_MINUTE_S)
-        if ask is not None:
-            asks.append(ask)
-            covered += ask.count * ask.cores
-            money_left -= ask.count * ask.reserve
-            rate_left -= ask.count
-            if rate_left <= 0:
-                later.append(_MINUTE_S)
-    return asks, notes, later
+        if pool.kind is PoolKind.CLOUD:
+            ready_s = pool.boot_s + transfer_s(observation, pool, settings)
+            late = late_cores(observation, settings, need, free, ready_s + settings.margin_s, found.cores)
+            if late.look_again_s is not None:
+                found.later.append(late.look_again_s)
+            _ask_one(observation, settings, need, pool, late, found)
+    return found
 
 
 def transfer_s(observation: Observation, pool: Pool, settings: PolicySettings) -> float:
@@ -91,200 +93,154 @@ def _created_lately(observation: Observation) -> int:
     return sum(at > since for pool in clouds for at in pool.asked_at)
 
 
-def _late(
-    observation: Observation, settings: PolicySettings, need: Need, free: Sequence[Ask], limit_s: float, covered: int
-) -> Late:
-    """Return what does not come within `limit_s`; `covered` cores are asked of other clouds already."""
-    on_time = need.running + need.coming + covered
-    slow_cores, slow_s, slow_predicted = 0, 0.0, False
-    look_again: float | None = None
-    for pool in observation.pools:
-        if pool.kind is PoolKind.CLOUD:
-            continue
-        for cores, wait_s, predicted, again_s in _queued(observation, pool, free, limit_s):
-            if wait_s > limit_s:
-                slow_cores += cores
-                if wait_s > slow_s:
-                    slow_s, slow_predicted = wait_s, predicted
-            else:
-                on_time += cores
-                if again_s is not None:
-                    look_again = again_s if look_again is None else min(look_again, again_s)
-    if enough(on_time, need.cores, observation.work, settings):
-        return Late(0, 0.0, True, look_again)
-    nowhere = need.cores - on_time - slow_cores
-    if nowhere > 0 and not enough(on_time + slow_cores, need.cores, observation.work, settings):
-        return Late(need.cores - on_time, math.inf, False, look_again)
-    return Late(need.cores - on_time, slow_s, slow_predicted, look_again)
-
-
-def _queued(
-    observation: Observation, pool: Pool, free: Sequence[Ask], limit_s: float
-) -> list[tuple[int, float, bool, float | None]]:
-    """Return cores, wait, whether it is predicted, and when to look again, of all that waits in `pool`."""
-    now = observation.now
-    found: list[tuple[int, float, bool, float | None]] = []
-    for worker in pool.workers:
-        if worker.state is WorkerState.QUEUED:
-            wait_s, predicted = wait_of(worker, pool, now)
-            found.append((worker.cores, wait_s, predicted, _again_s(pool, worker.asked, worker.wait, now, limit_s)))
-    for ask in free:
-        if ask.pool == pool.name:
-            wait_s = pool.wait.median_s if pool.wait is not None and pool.kind is PoolKind.BATCH else 0.0
-            found.append(
-                (ask.count * ask.cores, wait_s, pool.wait is not None, _again_s(pool, now, None, now, limit_s))
-            )
-    return found
-
-
-def _again_s(pool: Pool, asked: float, own: Wait | None, now: float, limit_s: float) -> float | None:
-    """Return when a worker that still waits tells something new: its prediction was wrong, or it has waited too long.
-
-    A second later than that, as the limits are to be exceeded.
-    """
-    if pool.kind is PoolKind.LOCAL:
-        return None
-    if own is not None:
-        return max(_MINUTE_S, own.high_s + 1.0)
-    wrong_after_s = max(limit_s, pool.wait.high_s) if pool.wait is not None else limit_s
-    return max(1.0, asked + wrong_after_s + 1.0 - now)
-
-
 def _ask_one(
-    observation: Observation,
-    settings: PolicySettings,
-    need: Need,
-    pool: Pool,
-    late: Late,
-    ready_s: float,
-    money_left: float,
-    rate_left: int,
-) -> tuple[Ask | None, Note | None]:
-    """Return what to ask of one cloud, or why nothing; neither where nothing waits."""
-    missing = pool.minimum - sum(worker.state is not WorkerState.LEAVING for worker in pool.workers)
-    if late.cores <= 0 and missing <= 0:
-        return None, _soon_enough(need, pool, ready_s + settings.margin_s)
-    offer = _offer(observation, need, pool, late, ready_s, missing)
+    observation: Observation, settings: PolicySettings, need: Need, pool: Pool, late: Late, found: CloudAsks
+) -> None:
+    """Add what to ask of one cloud, or why nothing."""
+    missing = max(0, pool.minimum - sum(worker.state is not WorkerState.LEAVING for worker in pool.workers))
+    if not late.cores and not missing:
+        if need.cores > need.running + need.coming + found.cores:
+            limit_s = pool.boot_s + transfer_s(observation, pool, settings) + settings.margin_s
+            found.notes.append(Note(Act.REFUSE, "queue_soon", pool.name, values={"limit_s": limit_s}))
+        return
     if pool.refused:
-        return None, Note(Act.REFUSE, "pool_refuses", pool.name, values={"words": pool.refused})
+        found.notes.append(Note(Act.REFUSE, "pool_refuses", pool.name, values={"words": pool.refused}))
+        return
+    offer = _offer(observation, settings, need, pool, late, missing)
     if offer is None:
-        return None, Note(Act.REFUSE, "no_flavour", pool.name, values={"cores": observation.work.cores_per_task})
-    if missing <= 0:
-        offer, note = _worth_it(observation, settings, need, offer, late)
-        if note is not None:
-            return None, note
-    return _guarded(observation, settings, need, offer, late, money_left, rate_left, missing)
+        values = {"cores": observation.work.cores_per_task}
+        found.notes.append(Note(Act.REFUSE, "no_flavour", pool.name, values=values))
+        return
+    if not missing:
+        offer = _filled(offer, settings, need, late)
+    hindrance = _not_worth_it(offer, settings, need, late) or _hindrance(offer, settings, need, found)
+    if hindrance is not None:
+        found.notes.append(hindrance)
+        if hindrance.key == "too_fast":
+            found.later.append(_MINUTE_S)
+        return
+    ask = _ask(offer, settings, need, found)
+    found.add(ask, _why(offer, settings, late, ask))
 
 
-def _soon_enough(need: Need, pool: Pool, limit_s: float) -> Note | None:
-    if need.cores > need.running + need.coming:
-        return Note(Act.REFUSE, "queue_soon", pool.name, values={"limit_s": limit_s})
-    return None
+# --- what would do the work -----------------------------------------------------------------------------------------
 
 
-def _offer(observation: Observation, need: Need, pool: Pool, late: Late, ready_s: float, missing: int) -> Offer | None:
+def _offer(
+    observation: Observation, settings: PolicySettings, need: Need, pool: Pool, late: Late, missing: int
+) -> _Offer | None:
     """Return the cheapest machines of `pool` that hold the late cores, or hold most of them; at least `missing`."""
-    work = observation.work
-    room = pool.maximum - len(pool.workers)
-    least_cores = 1 if work.together else work.cores_per_task
+    together = observation.work.together
+    least_cores = 1 if together else observation.work.cores_per_task
+    room = max(0, pool.maximum - len(pool.workers))
     best: tuple[int, float, int, CloudFlavour] | None = None
     for flavour in pool.flavours:
         if flavour.cores < least_cores:
             continue
-        count = max(missing, math.ceil(late.cores / flavour.cores), 1)
+        count = max(missing, math.ceil(late.cores / flavour.cores))
         key = (max(0, late.cores - room * flavour.cores), count * flavour.price_per_hour, count, flavour)
         if best is None or key[:3] < best[:3]:
             best = key
     if best is None:
         return None
     *_, count, flavour = best
-    return Offer(pool, flavour, count, ready_s, _run_s(observation, need, count * flavour.cores, ready_s))
+    ready_s = pool.boot_s + transfer_s(observation, pool, settings)
+    run_s = need.task_s
+    if not together:
+        run_s = max(run_s, _left(need, ready_s) / (need.running + need.coming + count * flavour.cores))
+    return _Offer(pool, flavour, count, ready_s, run_s, together and not missing, missing)
 
 
 def _left(need: Need, ready_s: float) -> float:
-    """Return the core-seconds left when the machines are ready, of what runs now and goes on meanwhile."""
+    """Return the core-seconds left when the machines are ready: what runs now goes on meanwhile."""
     return max(0.0, need.core_seconds - need.running * ready_s)
 
 
-def _run_s(observation: Observation, need: Need, cores: int, ready_s: float) -> float:
-    if observation.work.together:
-        return need.task_s
-    return max(need.task_s, _left(need, ready_s) / (need.running + need.coming + cores))
+def _filled(offer: _Offer, settings: PolicySettings, need: Need, late: Late) -> _Offer:
+    """Return the offer cut to the machines that the work left fills for the billing steps it has to."""
+    least_s = settings.least_quanta * offer.pool.quantum_s
+    if least_s <= 0:
+        return offer
+    if offer.whole:
+        return offer if need.task_s > least_s else replace(offer, count=0)
+    useful = min(offer.flavour.cores, late.cores)
+    return replace(offer, count=min(offer.count, int(_left(need, offer.ready_s) / (least_s * useful))))
 
 
-def _worth_it(
-    observation: Observation, settings: PolicySettings, need: Need, offer: Offer, late: Late
-) -> tuple[Offer, Note | None]:
-    """Return the offer cut to what the work left fills, and why none of it is worth its price, if so."""
-    pool, least_s = offer.pool, settings.least_quanta * offer.pool.quantum_s
-    if least_s > 0:
-        if observation.work.together:
-            filled = offer.count if need.task_s > least_s else 0
-        else:
-            useful = min(offer.flavour.cores, late.cores)
-            filled = min(offer.count, int(_left(need, offer.ready_s) / (least_s * useful)))
-        if filled <= 0:
-            values = {"work_s": need.core_seconds, "ready_s": offer.ready_s, "least_s": least_s}
-            return offer, Note(Act.REFUSE, "too_little_work", pool.name, values=values)
-        offer = replace(offer, count=filled)
-    if settings.slowdown_worth is not None and late.wait_s < math.inf:
-        spared = (late.wait_s - offer.ready_s) / max(offer.run_s, SHORTEST_RUN_S)
-        worth = settings.slowdown_worth * spared
-        if offer.cost > worth:
-            values = {"cost": offer.cost, "wait_s": late.wait_s, "worth": worth}
-            return offer, Note(Act.REFUSE, "too_dear", pool.name, values=values)
-    return offer, None
+# --- whether it may be asked for ------------------------------------------------------------------------------------
 
 
-def _guarded(
-    observation: Observation,
-    settings: PolicySettings,
-    need: Need,
-    offer: Offer,
-    late: Late,
-    money_left: float,
-    rate_left: int,
-    missing: int,
-) -> tuple[Ask | None, Note]:
-    """Return as many of the offered machines as all guards let pass, and why."""
-    pool, flavour, count = offer.pool, offer.flavour, offer.count
-    whole = observation.work.together and missing <= 0
+def _not_worth_it(offer: _Offer, settings: PolicySettings, need: Need, late: Late) -> Note | None:
+    """Return why the machines are not worth their price; None where they are, or have to be there."""
+    if offer.missing:
+        return None
+    if not offer.count:
+        least_s = settings.least_quanta * offer.pool.quantum_s
+        values = {"work_s": need.core_seconds, "ready_s": offer.ready_s, "least_s": least_s}
+        return Note(Act.REFUSE, "too_little_work", offer.pool.name, values=values)
+    if settings.slowdown_worth is None or late.nowhere:
+        return None
+    worth = settings.slowdown_worth * late.spared_s(offer.ready_s) / max(offer.run_s, SHORTEST_RUN_S)
+    if offer.cost <= worth:
+        return None
+    values = {"cost": offer.cost, "wait_s": reckoned(late.wait, settings), "worth": worth}
+    return Note(Act.REFUSE, "too_dear", offer.pool.name, values=values)
+
+
+def _hindrance(offer: _Offer, settings: PolicySettings, need: Need, found: CloudAsks) -> Note | None:
+    """Return which guard keeps all of the machines from being asked for; None where some may be."""
+    pool, least_s = offer.pool, _least_s(offer, need)
     room = pool.maximum - len(pool.workers)
-    if room <= 0 or (whole and room < count):
-        return None, Note(Act.REFUSE, "pool_full", pool.name, values={"maximum": pool.maximum})
-    least_s = offer.ready_s + max(need.longest_s, pool.quantum_s if not whole else 0.0)
-    longest_s = least_s if whole else settings.lifetime_s
+    if room <= 0 or (offer.whole and room < offer.count):
+        return Note(Act.REFUSE, "pool_full", pool.name, values={"maximum": pool.maximum})
     if settings.lifetime_s < least_s:
         times = {"lifetime_s": settings.lifetime_s, "task_s": need.longest_s}
-        return None, Note(Act.REFUSE, "lifetime_too_short", pool.name, values=times)
-    least = cost_of(least_s, flavour.price_per_hour, pool.quantum_s)
-    payable = min(count, int(money_left / least)) if least > 0 and money_left < math.inf else count
-    if payable <= 0 or (whole and payable < count):
-        values = {"cost": least * (count if whole else 1), "left": max(0.0, money_left)}
-        return None, Note(Act.REFUSE, "over_budget", pool.name, values=values)
-    count = min(count, room, payable)
-    if rate_left <= 0:
-        return None, Note(Act.REFUSE, "too_fast", pool.name, values={"rate": settings.creations_per_minute})
-    count = min(count, rate_left)
-    lifetime_s = _lifetime_s(longest_s, least_s, money_left / count, flavour.price_per_hour, pool.quantum_s)
+        return Note(Act.REFUSE, "lifetime_too_short", pool.name, values=times)
+    if _payable(offer, need, found) < (offer.count if offer.whole else 1):
+        cost = cost_of(least_s, offer.flavour.price_per_hour, pool.quantum_s) * (offer.count if offer.whole else 1)
+        values = {"cost": cost, "left": max(0.0, found.money_left)}
+        return Note(Act.REFUSE, "over_budget", pool.name, values=values)
+    if found.rate_left <= 0:
+        return Note(Act.REFUSE, "too_fast", pool.name, values={"rate": settings.creations_per_minute})
+    return None
+
+
+def _least_s(offer: _Offer, need: Need) -> float:
+    """Return the shortest life that is of use: the boot, the transfer and one task."""
+    return offer.ready_s + max(need.longest_s, 0.0 if offer.whole else offer.pool.quantum_s)
+
+
+def _payable(offer: _Offer, need: Need, found: CloudAsks) -> int:
+    """Return how many of the machines the money left holds for their shortest life."""
+    least = cost_of(_least_s(offer, need), offer.flavour.price_per_hour, offer.pool.quantum_s)
+    if least <= 0 or found.money_left == math.inf:
+        return offer.count
+    return min(offer.count, int(found.money_left / least))
+
+
+def _ask(offer: _Offer, settings: PolicySettings, need: Need, found: CloudAsks) -> Ask:
+    """Return as many of the machines as all guards let pass."""
+    pool, flavour = offer.pool, offer.flavour
+    room = pool.maximum - len(pool.workers)
+    count = min(offer.count, room, _payable(offer, need, found), found.rate_left)
+    least_s = _least_s(offer, need)
+    steps = quanta(least_s, pool.quantum_s)
+    step_price = flavour.price_per_hour * pool.quantum_s / HOUR_S
+    if not offer.whole:
+        wished = quanta(settings.lifetime_s, pool.quantum_s)
+        paid = int(found.money_left / count / step_price) if step_price and found.money_left < math.inf else wished
+        steps = max(steps, min(wished, paid))
+    lifetime_s = steps * pool.quantum_s
     reserve = cost_of(lifetime_s, flavour.price_per_hour, pool.quantum_s)
-    ask = Ask(pool.name, count, flavour.cores, flavour.name, lifetime_s, reserve)
-    return ask, _why(offer, late, ask, missing)
+    return Ask(pool.name, count, flavour.cores, flavour.name, lifetime_s, reserve)
 
 
-def _lifetime_s(longest_s: float, least_s: float, money: float, price_per_hour: float, quantum_s: float) -> float:
-    """Return the longest life, in whole quanta, that `money` pays; `least_s` is known to be paid."""
-    steps = quanta(longest_s, quantum_s)
-    if price_per_hour > 0 and money < math.inf:
-        steps = min(steps, int(money / (price_per_hour * quantum_s / HOUR_S)))
-    return max(steps, quanta(least_s, quantum_s)) * quantum_s
-
-
-def _why(offer: Offer, late: Late, ask: Ask, missing: int) -> Note:
+def _why(offer: _Offer, settings: PolicySettings, late: Late, ask: Ask) -> Note:
     values: dict[str, object] = {"count": ask.count, "flavour": ask.flavour, "cost": ask.count * ask.reserve}
-    if missing > 0:
+    if offer.missing:
         return Note(Act.ASK, "minimum_cloud", ask.pool, values={**values, "minimum": offer.pool.minimum})
-    if late.wait_s == math.inf:
+    if late.nowhere:
         return Note(Act.ASK, "no_room", ask.pool, values={**values, "cores": late.cores})
     key = "predicted_too_long" if late.predicted else "waited_too_long"
-    return Note(Act.ASK, key, ask.pool, values={**values, "wait_s": late.wait_s, "ready_s": offer.ready_s})
+    wait_s = reckoned(late.wait, settings)
+    return Note(Act.ASK, key, ask.pool, values={**values, "wait_s": wait_s, "ready_s": offer.ready_s})

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from springtide.cluster.decision import PolicySettings
-from springtide.cluster.observation import Observation, Pool, PoolKind, Work, Worker, WorkerState
+from springtide.cluster.observation import Observation, Pool, PoolKind, Wait, Work, Worker, WorkerState
 
 _QUEUED, _BOOTING, _RUNNING = WorkerState.QUEUED, WorkerState.BOOTING, WorkerState.RUNNING
 
@@ -64,18 +64,25 @@ def can_hold_a_task(worker: Worker, longest_s: float, now: float) -> bool:
     return worker.ends is None or worker.ends - now >= longest_s
 
 
-def wait_of(worker: Worker, pool: Pool, now: float) -> tuple[float, bool]:
-    """Return how slow the queue is for a worker in it, in seconds, and whether that is predicted.
+def reckoned(wait: Wait, settings: PolicySettings) -> float:
+    """Return the one figure that is taken of a foreseen wait: the median, or with caution nearer to its upper end."""
+    return wait.median_s + settings.caution * (wait.high_s - wait.median_s)
 
-    The predicted rest of its wait; where nothing is predicted, or where the prediction has been proved wrong, the time
-    it has waited: among waits of which nothing else is known, the longest are those that go on longest.
+
+def wait_of(worker: Worker, pool: Pool, now: float) -> tuple[Wait, bool]:
+    """Return how much longer a worker has to wait in its queue, and whether that is predicted.
+
+    Where nothing is predicted, or where the prediction has been proved wrong, as long as it has waited already: among
+    waits of which nothing else is known, the longest are those that go on longest.
     """
     if worker.wait is not None:
-        return worker.wait.median_s, True
+        return worker.wait, True
     elapsed_s = max(0.0, now - worker.asked)
-    if pool.wait is not None and elapsed_s <= pool.wait.high_s:
-        return max(0.0, pool.wait.median_s - elapsed_s), True
-    return elapsed_s, False
+    wait = pool.wait
+    if wait is not None and elapsed_s <= wait.high_s:
+        left = (max(0.0, seconds - elapsed_s) for seconds in (wait.median_s, wait.low_s, wait.high_s))
+        return Wait(*left), True
+    return Wait(elapsed_s, elapsed_s, elapsed_s), False
 
 
 def free_pools(observation: Observation) -> list[Pool]:

@@ -48,17 +48,17 @@ def decide(observation: Observation, settings: PolicySettings = DEFAULTS) -> Dec
     need = need_of(observation, settings)
     going = less(observation, settings, need)
     free_asks, free_notes = ask_free_pools(observation, settings, need)
-    cloud_asks, cloud_notes, later = ask_clouds(observation, settings, need, free_asks)
+    clouds = ask_clouds(observation, settings, need, free_asks)
     anchor_asks, anchor_notes = _anchor(observation, need.cores, free_asks)
-    times = [*going.later, *later]
+    times = [*going.later, *clouds.later]
     return Decision(
-        asks=(*free_asks, *anchor_asks, *cloud_asks),
+        asks=(*free_asks, *anchor_asks, *clouds.asks),
         cancel=tuple(going.cancel),
         retire=tuple(going.retire),
         notes=(
             *free_notes,
             *anchor_notes,
-            *cloud_notes,
+            *clouds.notes,
             *going.notes,
             *_ending(observation, need.longest_s),
         ),

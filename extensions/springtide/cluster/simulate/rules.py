@@ -78,7 +78,12 @@ DEFAULT_WORTH = 0.1
 
 def springtide_settings(worth: float) -> PolicySettings:
     """Return the policy's settings for jobs of a trace, where sparing one slowdown is worth `worth`."""
-    return PolicySettings(margin_s=0.0, least_quanta=0.0, slowdown_worth=worth)
+    return PolicySettings(
+        caution=float(__import__("os").environ.get("C", "0")),
+        margin_s=float(__import__("os").environ.get("M", "0")),
+        least_quanta=0.0,
+        slowdown_worth=worth,
+    )
 
 
 def _springtide(text: str, argument: str, seed: int) -> Rule:
@@ -160,7 +165,7 @@ def _cloud_only(observation: Observation, settings: PolicySettings) -> tuple[lis
     """Ask for machines as if there was no queue; what the budget does not hold goes to the queue after all."""
     anyhow = replace(settings, least_quanta=0.0, slowdown_worth=None)
     alone = replace(observation, pools=(_of(observation, PoolKind.CLOUD),))
-    asks, _, _ = ask_clouds(alone, anyhow, need_of(alone, anyhow), ())
+    asks = ask_clouds(alone, anyhow, need_of(alone, anyhow), ()).asks
     if not asks and not any(pool.workers for pool in observation.pools):
         return _batch_only(observation, settings)
     return asks, None
