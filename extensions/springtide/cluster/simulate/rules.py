@@ -73,7 +73,7 @@ DEFAULT_RULES = (
 )
 
 # Found on the first half of the trace in our tests; see BENCHMARKS.md.
-DEFAULT_WORTH = 0.1
+DEFAULT_WORTH = 3.0
 
 
 def springtide_settings(worth: float) -> PolicySettings:
