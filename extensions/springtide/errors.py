@@ -12,6 +12,7 @@ The tree::
     ├── EngineError           the Docker Engine cannot be asked
     ├── LedgerError           the database of what was submitted cannot be read or written
     ├── ScriptError           a batch script or what it asks for cannot be used
+    ├── TraceError            a workload trace cannot be read or replayed
     ├── CloudError            a cloud refused a machine or could not be asked
     │   ├── CloudUnreachable  it did not answer: nothing is known, try again (transient)
     │   └── CloudRefused      it answered no
@@ -113,6 +114,10 @@ class LedgerError(SpringtideError):
 
 class ScriptError(SpringtideError):
     """A batch script, or what it asks for, cannot be used; the message names the line where there is one."""
+
+
+class TraceError(SpringtideError):
+    """A workload trace cannot be read or replayed; the message names the line where there is one."""
 
 
 class CloudError(SpringtideError):
