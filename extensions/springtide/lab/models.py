@@ -195,6 +195,29 @@ class Registry(Model):
     """Where ``springtide env push`` puts images in it; empty: at its top."""
 
 
+class Workers(Model):
+    """How the Dask workers of a site are: with it, the site is a pool of `HybridCluster`."""
+
+    cores: int = Field(default=1, ge=1)
+    """Threads of a worker, and cores of its job."""
+    memory: Memory = 2 * 2**30
+    """Memory of a worker."""
+    walltime: Duration = 3600
+    """Of each worker's job; its results move to others before it is over."""
+    maximum: int = Field(default=0, ge=0)
+    """The most workers at a time; 0: a thousand jobs, or four processes for each core of this machine."""
+    interface: OneLine = ""
+    """Network interface the workers listen on. Default: the one that leads to the scheduler."""
+    worker_ports: OneLine = ""
+    """Ports the workers listen on, as ``9000:9020``; empty: any."""
+    nanny_ports: OneLine = ""
+    """Ports the workers' watchers listen on, as ``9100:9120``; empty: any."""
+    python: AbsolutePath = ""
+    """Python on the nodes that has Dask. Default: that of the session, for a shared file system."""
+    local_directory: OneLine = ""
+    """Where workers spill to on their nodes. Default: ``$TMPDIR`` of the job."""
+
+
 class LocalSite(Model):
     """This machine: containers of its Docker Engine, or plain processes."""
 
@@ -216,6 +239,8 @@ class LocalSite(Model):
     """For ``docker``: processes and threads a session may have."""
     environment_variables: Variables = {}
     """Variables every session here gets."""
+    workers: Workers | None = None
+    """Dask workers here; left out: none."""
 
     @model_validator(mode="after")
     def _runtime_reads_it(self) -> Self:
@@ -259,6 +284,8 @@ class BatchSite(Model):
     """Address under which the nodes reach the hub's API, if not the one it listens on."""
     environment_variables: Variables = {}
     """Variables every session here gets."""
+    workers: Workers | None = None
+    """Dask workers here; left out: none."""
 
     @field_validator("commands")
     @classmethod

@@ -1,0 +1,94 @@
+"""Pools from configuration: Dask's (``springtide.cluster.pools`` in its YAML files), or the lab file's sites.
+
+In Dask's configuration::
+
+    springtide:
+      cluster:
+        pools:
+          local: {kind: local, maximum: 4}
+          cluster: {kind: slurm, maximum: 20, walltime: 2h, cores: 4, memory: 8G, interface: ib0}
+
+In the lab file, each site with ``workers`` is a pool::
+
+    sites:
+      cluster: {kind: slurm, queue: batch, workers: {cores: 4, memory: 8G, walltime: 2h, maximum: 20}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dask
+from pydantic import TypeAdapter, ValidationError
+
+from springtide.cluster.pools.base import Pool, WorkerOptions
+from springtide.cluster.pools.batch import BatchPool
+from springtide.cluster.pools.local import LocalPool
+from springtide.errors import SpringtideError
+from springtide.lab.load import load_lab
+from springtide.lab.models import BATCH_KINDS, BatchSite, LocalSite, Site, Workers
+
+_KEY = "springtide.cluster.pools"
+_WORKER_FIELDS = {field.name for field in dataclasses.fields(WorkerOptions)}
+_BATCH_KINDS = (*BATCH_KINDS, "batch", "queue")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9]")
+
+
+def configured_pools() -> Sequence[Pool]:
+    """Return the pools of Dask's configuration, else of the lab file in ``SPRINGTIDE_LAB``, else this machine's own.
+
+    Raises
+    ------
+    SpringtideError
+        If the configuration cannot be understood.
+    """
+    said: Mapping[str, Any] = dask.config.get(_KEY, default=None) or {}
+    if said:
+        return [_of_dask(name, dict(settings or {})) for name, settings in said.items()]
+    lab = os.environ.get("SPRINGTIDE_LAB")
+    return (pools_of_lab(Path(lab)) if lab else ()) or (LocalPool(),)
+
+
+def pools_of_lab(path: Path) -> Sequence[Pool]:
+    """Return a pool for each site of the lab file that says how its Dask workers are.
+
+    Raises
+    ------
+    LabFileError
+        If the lab file cannot be used.
+    """
+    return [_of_site(name, site, site.workers) for name, site in load_lab(path).sites.items() if site.workers]
+
+
+def _of_site(name: str, site: Site, workers: Workers) -> Pool:
+    said = {key: value for key, value in workers.model_dump(exclude={"walltime", "maximum"}).items() if value}
+    options = WorkerOptions(**said)
+    pool: dict[str, Any] = {"name": _NOT_IN_A_NAME.sub("", name.lower())[:16], "worker": options}
+    pool |= {"maximum": workers.maximum} if workers.maximum else {}
+    if isinstance(site, LocalSite):
+        return LocalPool(**pool)
+    return BatchPool(**pool, site=site, walltime=workers.walltime, site_name=name)
+
+
+def _of_dask(name: str, settings: dict[str, Any]) -> Pool:
+    kind = settings.pop("kind", "local" if name == "local" else "batch")
+    settings = {key.replace("-", "_"): value for key, value in settings.items()}
+    worker = {key: settings.pop(key) for key in list(settings) if key in _WORKER_FIELDS}
+    try:
+        options = TypeAdapter(WorkerOptions).validate_python(worker)
+        if kind == "local":
+            return LocalPool(name, options, **settings)
+        if kind not in _BATCH_KINDS:
+            raise SpringtideError(
+                f"{_KEY}.{name}: there is no kind of pool “{kind}”.", f"Known: local, {', '.join(_BATCH_KINDS)}."
+            )
+        commands = settings.pop("commands", None)
+        site = LocalSite(kind="local") if kind == "queue" else BatchSite(kind=kind, commands=commands)
+        return BatchPool(name, options, site=site, **settings)
+    except (TypeError, ValueError, ValidationError) as error:
+        raise SpringtideError(f"{_KEY}.{name} cannot be used: {error}") from error
