@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from springtide.jobs.asked import Asked
 from springtide.jobs.folder import provenance
 from springtide.jobs.job import Job
+from springtide.jobs.looking import Look
 from springtide.jobs.spec import Follow, JobSpec
+from springtide.ledger.records import RunRecord
 from springtide.ledger.store import Ledger
 from tests.jobs.labs import JobsLab, look_often, write_lab
 from tests.support import local_queue
@@ -82,3 +85,47 @@ async def test_the_site_that_starts_first_is_chosen_and_the_reason_is_said(
         assert (chosen.site, JobSpec.from_json(chosen.spec).reason) == ("local", "")
         assert await cluster.desk.cancel(chosen)
         await cluster.ended(run)
+
+
+async def test_a_chain_over_two_sites_goes_on_once_its_middle_is_run_again(
+    cluster: JobsLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_queue.local_site(cluster.folder) as here:
+        monkeypatch.setattr("springtide.queues.opening.commands_folder", lambda: here.bin)
+        here.set(cores=4, memory="2G")
+        simulate = await cluster.submit(asked=Asked(site="cluster"), first=1, sleep=1)
+        analyse = await cluster.submit(asked=after(simulate, "local"), first=2, fail=True)
+        report = await cluster.submit("merge", after(analyse, "cluster"))
+        (look,) = await cluster.desk.look([analyse])
+        assert (look.view.state, cluster.ledger.job(analyse.job)) == ("waiting", None)
+        assert look.view.explanation == f"It is submitted once {simulate.token} is over at another site."
+        # Whoever looks at the last step, in whatever process, moves the others on.
+        assert (await looked_at(cluster, report)).view.cause == "dependency"
+        assert (await looked_at(cluster, analyse)).view.exit_status == 3
+        assert (await looked_at(cluster, simulate)).view.exit_status == 0
+
+        second = await cluster.desk.submit_again(analyse, {"fail": False}, Asked())
+        last = await cluster.desk.submit_again(report, {}, after(second, "cluster"))
+        assert (await looked_at(cluster, last)).view.exit_status == 0
+        outputs = Path(second.folder, "outputs", "total.txt")
+        assert Path(last.folder, "log.txt").read_text().split() == [str(outputs)]
+        assert [one.site for one in (simulate, second, last)] == ["cluster", "local", "cluster"]
+
+        waiting = await cluster.submit(asked=Asked(site="cluster"), sleep=30)
+        held = await cluster.submit(asked=after(waiting, "local"))
+        assert await cluster.desk.cancel(held)
+        assert (await looked_at(cluster, held)).view.cause == "cancelled"
+        await cluster.desk.cancel(waiting)
+
+
+def after(run: RunRecord, site: str) -> Asked:
+    return Asked(site=site, after=(Follow("ok", run.token),))
+
+
+async def looked_at(lab: JobsLab, run: RunRecord) -> Look:
+    """Return a run once it is over, looking with a desk of its own."""
+    desk = lab.new_desk()
+    async with asyncio.timeout(60):
+        while not (look := (await desk.look([await desk.run(run.token)]))[0]).view.over:
+            await asyncio.sleep(0.2)
+    return look

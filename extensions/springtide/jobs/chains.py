@@ -98,18 +98,35 @@ def _visit(start: str, steps: Mapping[str, Collection[str]], done: list[str]) ->
             todo += [(name, True), *((before, False) for before in sorted(steps[name], reverse=True))]
 
 
+def must_wait(site: str, follows: Sequence[Follow], rows: Mapping[str, JobRecord]) -> bool:
+    """Whether a job cannot be submitted yet: one that it follows is open at another site, or is itself not submitted.
+
+    Raises
+    ------
+    ChainError
+        If one ended otherwise than it should, so that the job would never start.
+    """
+    for follow in follows:
+        if follow.token in rows and rows[follow.token].over:
+            _check_end(rows[follow.token], After(follow.when))
+    return any(
+        follow.token not in rows or (not rows[follow.token].over and rows[follow.token].site != site)
+        for follow in follows
+    )
+
+
 def dependencies_at(site: str, follows: Sequence[Follow], rows: Mapping[str, JobRecord]) -> tuple[Dependency, ...]:
     """Return what a site's queue has to wait for; jobs that have ended as they should need no waiting.
 
     Parameters
     ----------
     rows : mapping
-        The rows of the jobs to follow, by the tokens in `follows`.
+        The rows of the jobs to follow, by the tokens in `follows`; `must_wait` has said that there are all.
 
     Raises
     ------
     ChainError
-        If one ended otherwise than it should, so that the job would never start, or one is open at another site.
+        If one ended otherwise than it should, so that the job would never start.
     NotSubmitted
         If nobody knows yet whether one was submitted.
     """
@@ -119,9 +136,9 @@ def dependencies_at(site: str, follows: Sequence[Follow], rows: Mapping[str, Job
         if row.over:
             _check_end(row, when)
         elif row.site != site:
-            raise ChainError(
+            raise NotSubmitted(
                 f"The job {row.token} is still open at {row.site}, and no queue waits for another site's jobs.",
-                f"Submit to {row.site} too, or wait for its end.",
+                transient=True,
             )
         elif not row.job_id:
             raise NotSubmitted(f"Nobody knows yet whether the job {row.token} was submitted.", transient=True)

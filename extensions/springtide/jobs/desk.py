@@ -20,6 +20,7 @@ from typing import Any
 
 from springtide.errors import (
     ApplicationFileError,
+    ChainError,
     JobError,
     LedgerError,
     NotSubmitted,
@@ -34,8 +35,9 @@ from springtide.jobs.applications.files import Home
 from springtide.jobs.applications.load import Offer, applications_of, find_offer
 from springtide.jobs.applications.values import read_values
 from springtide.jobs.asked import Asked, spec_of
-from springtide.jobs.chains import ChainStep, dependencies_at, submit_chain
+from springtide.jobs.chains import ChainStep, dependencies_at, must_wait, submit_chain
 from springtide.jobs.folder import has_begun, make_folder
+from springtide.jobs.holding import Held, end_held, held_among, still_waits, submit_held
 from springtide.jobs.job import Job
 from springtide.jobs.looking import Look, look_at_run, with_progress
 from springtide.jobs.script import request_of
@@ -47,7 +49,7 @@ from springtide.ledger.records import LOST, REFUSED, SUBMITTING, JobRecord, RunR
 from springtide.ledger.store import Ledger
 from springtide.queues.bookkeeping import new_token
 from springtide.queues.feasible import problems_with
-from springtide.queues.model import JobRequest
+from springtide.queues.model import Cause, JobRequest
 from springtide.queues.opening import OpenSite, local_site, open_site
 from springtide.texts import translate
 
@@ -157,7 +159,15 @@ class Desk:
             recorded=time.time(),
         )
         await asyncio.to_thread(self.ledger.add_run, run)
-        return await self._submit_run(run, spec, request_site)
+        if await still_waits(self, run):
+            return run
+        try:
+            return await self._submit_run(run, spec, request_site)
+        except LedgerError:
+            # Who looked at it meanwhile was first.
+            if await asyncio.to_thread(self.ledger.job, run.job) is None:
+                raise
+            return run
 
     async def plan(
         self, name: str, given: Mapping[str, Any], asked: Asked
@@ -225,16 +235,16 @@ class Desk:
         NotSubmitted
             If the job could never run there.
         """
-        open_upstream = {row.site for row in (await self._rows(upstream.values())).values() if not row.over}
-        # No queue waits for another's jobs.
+        rows = await self._rows(upstream.values())
+        open_upstream = {run.site for run in upstream.values() if run.token not in rows or not rows[run.token].over}
+        # Their queue knows best when they are over.
         near = sorted(open_upstream)[:1] if wished in ("", routing.AUTO) else []
         candidates = await self.candidates(spec, near[0] if near else wished)
         best, reason = routing.choose(candidates, self.language)
         chosen = "" if wished not in ("", routing.AUTO) else reason
         site = await self.site(best.site)
         spec = spec.at(site.name, chosen)
-        rows = await self._rows(upstream.values())
-        dependencies_at(site.name, spec.after, rows)
+        must_wait(site.name, spec.after, rows)
         return spec, site
 
     async def candidates(self, spec: JobSpec, wished: str) -> list[routing.Candidate]:
@@ -325,6 +335,27 @@ class Desk:
         rows = await self._rows(runs)
         return [run for run in runs if _never_was(run, rows.get(run.token)) and await self._again(run)]
 
+    async def submit_promised(self, run: RunRecord) -> bool:
+        """Submit a run that is written down and has no job yet, unless it has to wait; return whether it was submitted.
+
+        Raises
+        ------
+        ChainError
+            If it would never start.
+        NotSubmitted
+            If it could never run, was refused, or (transient) nobody knows.
+        """
+        if await still_waits(self, run):
+            return False
+        try:
+            await self._submit_run(run, JobSpec.from_json(run.spec), await self.site(run.site))
+        except LedgerError:
+            # Another process was first: a token stands in one row only.
+            if await asyncio.to_thread(self.ledger.job, run.job) is None:
+                raise
+            return False
+        return True
+
     async def _again(self, run: RunRecord) -> bool:
         row = await asyncio.to_thread(self.ledger.job, run.job)
         if row is not None:
@@ -333,15 +364,12 @@ class Desk:
                 return False
             run = replace(run, job=job)
         try:
-            await self._submit_run(run, JobSpec.from_json(run.spec), await self.site(run.site))
-        except LedgerError:
-            # Another process was first: a token stands in one row only.
-            if await asyncio.to_thread(self.ledger.job, run.job) is None:
-                raise
-            return False
+            return await self.submit_promised(run)
         except NotSubmitted as error:
             return error.transient
-        return True
+        except ChainError:
+            # Whoever looks at it says so.
+            return False
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
@@ -370,7 +398,8 @@ class Desk:
         """Return what is known of runs, the schedulers asked anew where something may have changed."""
         rows = await self._rows(runs)
         outages: dict[str, str] = {}
-        for name in {row.site for row in rows.values() if not row.over} if fresh else ():
+        held = await held_among(self, runs, rows) if fresh else Held()
+        for name in {row.site for row in rows.values() if not row.over} | held.sites if fresh else ():
             try:
                 site = await self.site(name)
                 await site.dispatcher.settle()
@@ -378,6 +407,8 @@ class Desk:
             except QueueError as error:
                 outages[name] = error.message
         rows = await self._rows(runs)
+        if fresh and await submit_held(self, held):
+            rows = await self._rows(runs)
         looks = [look_at_run(run, rows.get(run.token), outages.get(run.site, ""), self.language) for run in runs]
         return await asyncio.to_thread(lambda: [with_progress(look, self.ledger) for look in looks])
 
@@ -396,6 +427,9 @@ class Desk:
             If the job was never submitted.
         """
         row = (await self._rows([run])).get(run.token)
+        if row is None and await end_held(self, run, Cause.CANCELLED, by=self.user):
+            return True
+        row = row or (await self._rows([run])).get(run.token)
         if row is None:
             raise JobError(f"The job {run.token} was never submitted.")
         site = await self.site(row.site)

@@ -154,6 +154,10 @@ class Job:
         async with asyncio.timeout(timeout):
             while not (look := await self._look()).view.over:
                 row = await asyncio.to_thread(desk.ledger.job, self._run.job)
+                if row is None and self._spec.after:
+                    # It is held until what it follows at another site is over.
+                    await asyncio.sleep(_PAUSE_S)
+                    continue
                 if row is None:
                     raise JobError(f"The job {self.token} was never submitted.", "Run it again: job.again().")
                 with contextlib.suppress(TimeoutError):

@@ -62,11 +62,18 @@ class Look:
 
 def look_at_run(run: RunRecord, row: JobRecord | None, outage: str, language: str) -> Look:
     """Return what the ledger knows of a run; `outage` is what the scheduler said where it could not be asked."""
-    count = len(JobSpec.from_json(run.spec).runs)
+    spec = JobSpec.from_json(run.spec)
+    count = len(spec.runs)
     if row is None:
-        words = translate(language, "jobs.never_submitted")
+        held = bool(spec.after)
+        words = translate(
+            language,
+            "jobs.held" if held else "jobs.never_submitted",
+            jobs=", ".join(follow.token for follow in spec.after),
+        )
+        state = JobState.WAITING.value if held else UNKNOWN
         view = JobView(
-            id="", site=run.site, name=run.application, state=UNKNOWN, explanation=words, token=run.token, user=run.user
+            id="", site=run.site, name=run.application, state=state, explanation=words, token=run.token, user=run.user
         )
         return Look(run, view, count)
     view = replace(view_of_record(row), token=run.token)
