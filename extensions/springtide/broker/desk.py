@@ -28,11 +28,13 @@ from springtide.jobs.applications.parameters import FileParameter
 from springtide.jobs.asked import Asked
 from springtide.jobs.desk import Desk
 from springtide.jobs.folder import log_file, make_folder
+from springtide.jobs.holding import end_held
 from springtide.jobs.looking import Look, look_at_run
 from springtide.jobs.spec import JobSpec
 from springtide.ledger.records import REFUSED, JobRecord, RunRecord
 from springtide.queues.accounts import Account
 from springtide.queues.bookkeeping import name_limit, scheduler_name_of
+from springtide.queues.model import Cause
 from springtide.queues.opening import OpenSite
 
 _log = logging.getLogger(__name__)
@@ -283,6 +285,9 @@ class UserDesk(Desk):
     async def cancel_as(self, run: RunRecord, actor: str) -> bool:
         """End a job in somebody's name; return whether it was not over."""
         row = (await self._rows([run])).get(run.token)
+        if row is None and await end_held(self, run, Cause.CANCELLED, by=actor):
+            return True
+        row = row or (await self._rows([run])).get(run.token)
         if row is None:
             raise JobError(f"The job {run.token} was never submitted.")
         site = await self.site(row.site)

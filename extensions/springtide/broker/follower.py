@@ -14,6 +14,7 @@ from springtide.broker.desk import UserDesk
 from springtide.broker.desks import Desks
 from springtide.broker.news import News
 from springtide.errors import JobError, LedgerError, QueueError, SpringtideError
+from springtide.jobs.holding import held_among, submit_held
 from springtide.jobs.looking import Look
 from springtide.ledger.records import LOST, JobRecord, RunRecord
 from springtide.progress import progress_in
@@ -27,6 +28,7 @@ _YOUNG_S = 120.0
 _TAIL_BYTES = 8192
 _MOST_LOGS = 200
 _CLEAR_EVERY_S = 3600.0
+_HELD_EVERY_S = 2.0
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Follower:
     watch_every_s: float = _WATCH_EVERY_S
     _seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _open: dict[str, RunRecord] = field(default_factory=dict)
+    _held_at: float = float("-inf")
 
     async def run(self) -> None:
         """Follow for ever; what fails once is tried again."""
@@ -59,7 +62,8 @@ class Follower:
             self.news.moved.clear()
 
     async def round(self) -> None:
-        """Look once at all that is open."""
+        """Look once at all that is open, and at what waits for jobs of other sites."""
+        await self._submit_held()
         rows = await asyncio.to_thread(self.desks.ledger.jobs, kind="job", open_only=True)
         users: dict[str, list[JobRecord]] = defaultdict(list)
         for row in rows:
@@ -69,6 +73,21 @@ class Follower:
         for user in {*users, *(run.user for run in before.values())}:
             known = [run for run in before.values() if run.user == user]
             await self._look_after(user, users.get(user, []), known)
+
+    async def _submit_held(self) -> None:
+        """Submit the runs that have waited for other sites' jobs which are over now, for all users."""
+        if time.monotonic() - self._held_at < _HELD_EVERY_S:
+            return
+        self._held_at = time.monotonic()
+        users: dict[str, list[RunRecord]] = defaultdict(list)
+        for run in await asyncio.to_thread(self.desks.ledger.runs_left):
+            users[run.user].append(run)
+        for user, runs in users.items():
+            with contextlib.suppress(SpringtideError):
+                desk = self.desks.of(user)
+                held = await held_among(desk, [run for run in runs if desk.has_place(run)], {})
+                await submit_held(desk, held)
+                self._open |= {run.token: run for run in held.runs}
 
     async def _look_after(self, user: str, rows: Sequence[JobRecord], before: Sequence[RunRecord]) -> None:
         try:

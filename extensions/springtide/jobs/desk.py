@@ -301,6 +301,10 @@ class Desk:
         return request_of(spec, folder, site, python, dependencies)
 
     async def _submit_run(self, run: RunRecord, spec: JobSpec, site: OpenSite) -> RunRecord:
+        """Submit a run, for somebody who is told of what fails: see `submit_now`."""
+        return await self.submit_now(run, spec, site)
+
+    async def submit_now(self, run: RunRecord, spec: JobSpec, site: OpenSite) -> RunRecord:
         """Submit a run that is written down and has its folder, under the token of its job.
 
         Raises
@@ -341,8 +345,13 @@ class Desk:
         rows = await self._rows(runs)
         return [run for run in runs if _never_was(run, rows.get(run.token)) and await self._again(run)]
 
-    async def submit_promised(self, run: RunRecord) -> bool:
+    async def submit_promised(self, run: RunRecord, *, told: bool = True) -> bool:
         """Submit a run that is written down and has no job yet, unless it has to wait; return whether it was submitted.
+
+        Parameters
+        ----------
+        told : bool
+            Whether somebody is told of what fails; else it may be tried again.
 
         Raises
         ------
@@ -353,8 +362,9 @@ class Desk:
         """
         if await still_waits(self, run):
             return False
+        submit = self._submit_run if told else self.submit_now
         try:
-            await self._submit_run(run, JobSpec.from_json(run.spec), await self.site(run.site))
+            await submit(run, JobSpec.from_json(run.spec), await self.site(run.site))
         except LedgerError:
             # Another process was first: a token stands in one row only.
             if await asyncio.to_thread(self.ledger.job, run.job) is None:
