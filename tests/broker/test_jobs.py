@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import requests
 
-from springtide.jobs.desk import Desk
-from springtide.ledger.records import RunRecord
 from springtide.queues.bookkeeping import new_token
 from tests.broker.serving import Serving
 
@@ -90,24 +88,6 @@ def test_a_chain_hands_its_outputs_on(broker: Serving) -> None:
     jobs = broker.ask("POST", "chains", json={"steps": steps}).json()
     assert broker.over(jobs["report"]["token"])["exit_status"] == 0
     assert "total.txt" in broker.ask("GET", f"jobs/{jobs['report']['token']}/log").text
-
-
-def test_a_run_that_waits_for_another_site_is_submitted_once_it_may_start(
-    broker: Serving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits = True
-
-    async def still_waits(desk: Desk, run: RunRecord) -> bool:
-        return waits
-
-    before = broker.submit()["token"]
-    monkeypatch.setattr("springtide.jobs.desk.still_waits", still_waits)
-    held = [broker.submit(application="merge", after=[before]) for _ in range(2)]
-    assert [job["state"] for job in held] == ["waiting"] * 2
-    assert broker.ask("POST", f"jobs/{held[1]['token']}/cancel").json() == {"cancelled": True}
-    waits = False
-    assert broker.over(held[0]["token"])["exit_status"] == 0
-    assert broker.over(held[1]["token"])["cause"] == "cancelled"
 
 
 def test_who_asks_twice_with_a_token_gets_one_job(broker: Serving) -> None:

@@ -18,6 +18,7 @@ from springtide.broker.catalog import Catalog
 from springtide.broker.desk import UserDesk
 from springtide.broker.sites import Sites, jobs_folder
 from springtide.errors import SpringtideError
+from springtide.jobs.spec import JobSpec
 from springtide.lab.models import Lab
 from springtide.ledger.store import Ledger
 
@@ -92,8 +93,12 @@ class Desks:
         return desk
 
     async def recover(self) -> None:
-        """Submit what was promised and certainly never submitted: a former broker died in between."""
-        for run in await asyncio.to_thread(self.ledger.runs_left):
+        """Submit what was promised and certainly never submitted: a former broker died in between.
+
+        What follows other jobs may have to wait for them: the follower sees to it.
+        """
+        left = await asyncio.to_thread(self.ledger.runs_left)
+        for run in [run for run in left if not JobSpec.from_json(run.spec).after]:
             try:
                 desk = self.of(run.user)
                 if Path(run.folder).is_relative_to(desk.folder) and await desk.recover_run(run):

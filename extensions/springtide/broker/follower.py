@@ -16,7 +16,6 @@ from springtide.broker.news import News
 from springtide.errors import JobError, LedgerError, QueueError, SpringtideError
 from springtide.jobs.holding import held_among, submit_held
 from springtide.jobs.looking import Look
-from springtide.jobs.spec import JobSpec
 from springtide.ledger.records import LOST, JobRecord, RunRecord
 from springtide.progress import progress_in
 from springtide.queues.model import JobState
@@ -26,10 +25,10 @@ _log = logging.getLogger(__name__)
 _PAUSE_S = 1.0
 _WATCH_EVERY_S = 3.0
 _YOUNG_S = 120.0
-_ON_ITS_WAY_S = 3.0
 _TAIL_BYTES = 8192
 _MOST_LOGS = 200
 _CLEAR_EVERY_S = 3600.0
+_HELD_EVERY_S = 2.0
 
 
 @dataclass
@@ -42,6 +41,7 @@ class Follower:
     watch_every_s: float = _WATCH_EVERY_S
     _seen: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _open: dict[str, RunRecord] = field(default_factory=dict)
+    _held_at: float = float("-inf")
 
     async def run(self) -> None:
         """Follow for ever; what fails once is tried again."""
@@ -62,7 +62,7 @@ class Follower:
             self.news.moved.clear()
 
     async def round(self) -> None:
-        """Look once at all that is open."""
+        """Look once at all that is open, and at what waits for jobs of other sites."""
         await self._submit_held()
         rows = await asyncio.to_thread(self.desks.ledger.jobs, kind="job", open_only=True)
         users: dict[str, list[JobRecord]] = defaultdict(list)
@@ -75,19 +75,19 @@ class Follower:
             await self._look_after(user, users.get(user, []), known)
 
     async def _submit_held(self) -> None:
-        """Submit the runs whose predecessors at other sites are over, and end those that can never start."""
-        waiting: dict[str, list[RunRecord]] = defaultdict(list)
+        """Submit the runs that have waited for other sites' jobs which are over now, for all users."""
+        if time.monotonic() - self._held_at < _HELD_EVERY_S:
+            return
+        self._held_at = time.monotonic()
+        users: dict[str, list[RunRecord]] = defaultdict(list)
         for run in await asyncio.to_thread(self.desks.ledger.runs_left):
-            # One that is younger may be on its way to its queue.
-            if time.time() - run.recorded > _ON_ITS_WAY_S and JobSpec.from_json(run.spec).after:
-                waiting[run.user].append(run)
-        for user, runs in waiting.items():
-            try:
+            users[run.user].append(run)
+        for user, runs in users.items():
+            with contextlib.suppress(SpringtideError):
                 desk = self.desks.of(user)
-                held = await held_among(desk, runs, {})
+                held = await held_among(desk, [run for run in runs if desk.has_place(run)], {})
                 await submit_held(desk, held)
-            except (QueueError, JobError) as error:
-                _log.warning("The runs of %s that wait cannot be submitted: %s", user, error)
+                self._open |= {run.token: run for run in held.runs}
 
     async def _look_after(self, user: str, rows: Sequence[JobRecord], before: Sequence[RunRecord]) -> None:
         try:

@@ -239,7 +239,8 @@ class Desk:
         open_upstream = {run.site for run in upstream.values() if run.token not in rows or not rows[run.token].over}
         # Their queue knows best when they are over.
         near = sorted(open_upstream)[:1] if wished in ("", routing.AUTO) else []
-        candidates = await self.candidates(spec, near[0] if near else wished)
+        chosen_by_us = wished in ("", routing.AUTO) and not near
+        candidates = await self.candidates(spec, near[0] if near else wished, foreseeing=chosen_by_us)
         best, reason = routing.choose(candidates, self.language)
         chosen = "" if wished not in ("", routing.AUTO) else reason
         site = await self.site(best.site)
@@ -247,8 +248,13 @@ class Desk:
         must_wait(site.name, spec.after, rows)
         return spec, site
 
-    async def candidates(self, spec: JobSpec, wished: str) -> list[routing.Candidate]:
+    async def candidates(self, spec: JobSpec, wished: str, *, foreseeing: bool = True) -> list[routing.Candidate]:
         """Return the sites that could run something, each with when it may be expected to start there.
+
+        Parameters
+        ----------
+        foreseeing : bool
+            Whether that is asked for; the scheduler may have to be.
 
         Raises
         ------
@@ -260,7 +266,7 @@ class Desk:
         names = self._names_of_sites(wished)
         sites = [site for name in names if (site := await self._site_or_none(name, names))]
         request = replace(self._request(spec, Path("/"), ()), dependencies=())
-        return [await routing.look_at(site, request, self.language) for site in sites]
+        return [await routing.look_at(site, request, self.language, foreseeing=foreseeing) for site in sites]
 
     def _names_of_sites(self, wished: str) -> list[str]:
         here = local_site(self.lab)
@@ -295,6 +301,10 @@ class Desk:
         return request_of(spec, folder, site, python, dependencies)
 
     async def _submit_run(self, run: RunRecord, spec: JobSpec, site: OpenSite) -> RunRecord:
+        """Submit a run, for somebody who is told of what fails: see `submit_now`."""
+        return await self.submit_now(run, spec, site)
+
+    async def submit_now(self, run: RunRecord, spec: JobSpec, site: OpenSite) -> RunRecord:
         """Submit a run that is written down and has its folder, under the token of its job.
 
         Raises
@@ -335,8 +345,13 @@ class Desk:
         rows = await self._rows(runs)
         return [run for run in runs if _never_was(run, rows.get(run.token)) and await self._again(run)]
 
-    async def submit_promised(self, run: RunRecord) -> bool:
+    async def submit_promised(self, run: RunRecord, *, told: bool = True) -> bool:
         """Submit a run that is written down and has no job yet, unless it has to wait; return whether it was submitted.
+
+        Parameters
+        ----------
+        told : bool
+            Whether somebody is told of what fails; else it may be tried again.
 
         Raises
         ------
@@ -347,8 +362,9 @@ class Desk:
         """
         if await still_waits(self, run):
             return False
+        submit = self._submit_run if told else self.submit_now
         try:
-            await self._submit_run(run, JobSpec.from_json(run.spec), await self.site(run.site))
+            await submit(run, JobSpec.from_json(run.spec), await self.site(run.site))
         except LedgerError:
             # Another process was first: a token stands in one row only.
             if await asyncio.to_thread(self.ledger.job, run.job) is None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from springtide.errors import ChainError, NotSubmitted, QueueError, SpringtideError
+from springtide.errors import ChainError, LedgerError, NotSubmitted, QueueError, SpringtideError
 from springtide.jobs.chains import must_wait
 from springtide.jobs.spec import JobSpec
 from springtide.ledger.records import JobRecord, RunRecord
@@ -64,13 +64,13 @@ async def submit_held(desk: Desk, held: Held) -> bool:
 
 async def _submit_one(desk: Desk, run: RunRecord) -> bool:
     try:
-        return await desk.submit_promised(run)
+        return await desk.submit_promised(run, told=False)
     except (ChainError, NotSubmitted) as error:
         if error.transient:
             return False
         cause = Cause.DEPENDENCY if isinstance(error, ChainError) else Cause.NEVER_RUNS
         return await end_held(desk, run, cause, reason=error.message)
-    except QueueError:
+    except (QueueError, LedgerError):
         # It is tried again by whoever looks next.
         return False
 

@@ -31,15 +31,15 @@ class Candidate:
         return float("inf") if estimate is None else estimate.median_s
 
 
-async def look_at(site: OpenSite, request: JobRequest, language: str) -> Candidate:
-    """Return what can be foreseen of `request` at a site."""
+async def look_at(site: OpenSite, request: JobRequest, language: str, *, foreseeing: bool = True) -> Candidate:
+    """Return what can be foreseen of `request` at a site; without `foreseeing`, only whether it could run there."""
     try:
         facts = await site.monitor.site()
     except QueueError as error:
         return Candidate(site.name, objection=error.message)
     if problems := problems_with(request, facts.nodes, facts.queues, language):
         return Candidate(site.name, objection=problems[0])
-    return Candidate(site.name, await foresee(site, request, facts))
+    return Candidate(site.name, await foresee(site, request, facts) if foreseeing else None)
 
 
 def choose(candidates: Sequence[Candidate], language: str) -> tuple[Candidate, str]:
