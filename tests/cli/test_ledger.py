@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> str:
             events=[
                 Event(NOW - 5000, "submitted", "a", site="cluster"),
                 Event(NOW - 4000, "cancelled", "b", "qdel", "bob", "cluster"),
-                Event(NOW - 3000, "refused", "d", "no such queue", site="cluster"),
+                Event(NOW - 60, "refused", "d", "no such queue", site="cluster"),
             ],
         )
     return str(file)
