@@ -19,6 +19,7 @@ _LAZY = {
     "Job": "springtide.jobs.job",
     "chain": "springtide.jobs.api",
     "job": "springtide.jobs.api",
+    "jobs_table": "springtide.widgets.opening",
     "run": "springtide.jobs.api",
     "step": "springtide.jobs.api",
 }

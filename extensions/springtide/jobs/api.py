@@ -14,6 +14,7 @@ from springtide.jobs.asked import Asked
 from springtide.jobs.chains import ChainStep
 from springtide.jobs.desk import Desk
 from springtide.jobs.job import Job
+from springtide.jobs.listing import Jobs
 from springtide.jobs.opening import own_desk, own_lab, own_ledger
 from springtide.jobs.remote import RemoteDesk, remote_desk
 from springtide.jobs.spec import follows
@@ -87,10 +88,10 @@ def run(
     return here.job_of(loop.call(here.submit(application, parameters, asked)))
 
 
-def list_jobs(*, limit: int = 50) -> list[Job]:
+def list_jobs(*, limit: int = 50) -> Jobs:
     """Return your jobs of applications, the newest first: also those of other days and other notebooks."""
     here = desk()
-    return [here.job_of(run) for run in loop.call(here.runs(limit=limit))]
+    return Jobs(here.job_of(run) for run in loop.call(here.runs(limit=limit)))
 
 
 def job(token: str) -> Job:

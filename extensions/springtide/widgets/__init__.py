@@ -1,0 +1,1 @@
+"""Jobs in a notebook: a form to launch applications, and a live table of one's jobs. The truth lives in the ledger."""
