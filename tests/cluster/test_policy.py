@@ -260,7 +260,14 @@ def test_the_last_holder_of_results_stays_until_another_can_take_them() -> None:
     both = decide(seen(work(0), batch(idle("cluster-0")), cloud(idle("cloud-0", holds_results=True))))
     assert alone.retire == ()
     assert asked(alone, "cluster") == 1
-    assert both.retire == ("cloud-0", "cluster-0")
+    assert both.retire == ("cloud-0",)
+
+
+def test_a_worker_that_took_over_the_results_of_others_stays() -> None:
+    holder, other = idle("cloud-0", HOUR + 60, holds_results=True), idle("cloud-1", HOUR)
+    decision = decide(seen(work(0), batch(maximum=0), cloud(booting(2), holder, other)))
+    assert decision.retire == ("cloud-0",)
+    assert "holds_results" in keys(decision)
 
 
 def test_a_worker_whose_time_holds_no_task_is_no_capacity() -> None:

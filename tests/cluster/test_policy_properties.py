@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from springtide.cluster.decision import Act, Decision, PolicySettings
@@ -217,6 +217,8 @@ def test_a_decision_whose_rows_are_written_is_not_taken_again(observation: Obser
 def test_a_longer_wait_never_asks_for_fewer_machines(
     observation: Observation, rule: PolicySettings, factor: float
 ) -> None:
+    # Tasks that run only together are another matter: machines for a part of them are of use, for all of them too many.
+    assume(not observation.work.together)
     batch, cloud = observation.pools
     fresh = dataclasses.replace(batch, workers=(), wait=batch.wait or Wait(1000.0, 500.0, 2000.0))
     assert fresh.wait is not None
@@ -249,8 +251,10 @@ def test_more_tasks_never_ask_for_fewer_batch_workers(
 ) -> None:
     work = observation.work
     busier = dataclasses.replace(work, tasks=work.tasks + more, empty_since=None)
-    before, after = (asked(decide(dataclasses.replace(observation, work=w), rule), "cluster") for w in (work, busier))
-    assert before <= after
+    before, after = (decide(dataclasses.replace(observation, work=w), rule) for w in (work, busier))
+    # Without any task, one worker may be asked for to take over the results of machines; with tasks, they stay there.
+    anchors = sum(note.key == "anchor" for note in before.notes)
+    assert asked(before, "cluster") - anchors <= asked(after, "cluster")
 
 
 # --- histories ------------------------------------------------------------------------------------------------------

@@ -64,7 +64,10 @@ def _cancel_queued(observation: Observation, settings: PolicySettings, need: Nee
 def _retire_idle(observation: Observation, settings: PolicySettings, need: Need, found: Less) -> None:
     """Retire idle workers, machines before all others: what is left holds the work, and all results."""
     running = need.running
-    holders = sum(worker.state is WorkerState.RUNNING for pool in observation.pools for worker in pool.workers)
+    registered = [
+        worker for pool in observation.pools for worker in pool.workers if worker.state is WorkerState.RUNNING
+    ]
+    left, results = len(registered), any(worker.holds_results for worker in registered)
     clouds = [pool for pool in observation.pools if pool.kind is PoolKind.CLOUD]
     others = [pool for pool in observation.pools if pool.kind is not PoolKind.CLOUD]
     for pool in (*clouds, *others):
@@ -78,12 +81,13 @@ def _retire_idle(observation: Observation, settings: PolicySettings, need: Need,
             cores = worker.cores if can_hold_a_task(worker, need.longest_s, observation.now) else 0
             if running - cores < need.cores:
                 continue
-            if worker.holds_results and holders <= 1:
+            # Even one without results: those of the workers that go move to it.
+            if results and left <= 1:
                 found.notes.append(Note(Act.KEEP, "holds_results", pool.name, worker.name))
                 continue
             if pool.kind is PoolKind.CLOUD and not _paid_time_ends(worker, pool, settings, observation.now, found):
                 continue
-            running, holders, spare = running - cores, holders - 1, spare - 1
+            running, left, spare = running - cores, left - 1, spare - 1
             found.retire.append(worker.name)
             idle_s = observation.now - (worker.idle_since or observation.now)
             found.notes.append(Note(Act.RETIRE, _why(pool), pool.name, worker.name, {"idle_s": idle_s}))
