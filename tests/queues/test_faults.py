@@ -24,7 +24,7 @@ from springtide.queues.dispatch import Dispatcher
 from springtide.queues.slurm.queue import SlurmQueue
 from tests.queues.dispatching import Commands, dispatcher_at, is_in, myself, refreshed_until, request
 from tests.support.need import require
-from tests.support.slurm import NODES, Slurm
+from tests.support.slurm import NODES, Slurm, running_slurm
 
 
 @pytest.fixture
@@ -279,6 +279,31 @@ async def test_a_job_requeued_after_its_end_is_open_again(dispatcher: Dispatcher
     slurm.requeue(row.job_id)
     again = await refreshed_until(dispatcher, row.token, lambda row: not row.over)
     assert (again.exit_status, again.ended) == (None, None)
+
+
+# --- a long history -------------------------------------------------------------------------------------------------
+
+
+async def test_ten_thousand_finished_jobs_hide_none_that_lives(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_slurm(remembers_s=3600) as slurm:
+        monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+        slurm.fill_history(10_000)
+        commands = Commands(tmp_path / "bin", slurm.commands)
+        dispatcher = dispatcher_at(commands.folder, ledger)
+        alive, ends = await dispatcher.submit([request(), request("exit 3")])
+        commands.fail('"$real" "$@" >/dev/null; kill -9 $$', "sbatch")
+        (doubtful,) = await dispatcher.submit([request()])
+        commands.heal()
+        assert [row.token for row in (await dispatcher.settle()).adopted] == [doubtful.token]
+        ended = await refreshed_until(dispatcher, ends.token, is_in("finished"))
+        assert (ended.exit_status, ended.cause) == (3, "exit")
+        for row in (alive, doubtful):
+            await refreshed_until(dispatcher, row.token, is_in("running"))
+        snapshot = await dispatcher.monitor.queue.snapshot()
+        assert len(snapshot) == 10_003
+        assert sum(job.state.alive for job in snapshot.values()) == 2
 
 
 # --- clocks ---------------------------------------------------------------------------------------------------------

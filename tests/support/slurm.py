@@ -65,7 +65,8 @@ PropagateResourceLimits=NONE
 EnforcePartLimits=ALL
 MailProg=/bin/true
 ReturnToService=2
-MinJobAge=120
+MinJobAge={remembers_s}
+MaxJobCount=30000
 KillWait=5
 MessageTimeout=5
 {nodes}
@@ -91,8 +92,9 @@ class QueuedJob:
 class Slurm:
     """A running cluster, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remembers_s: int = 120) -> None:
         self.folder = folder
+        self._remembers_s = remembers_s
         self.conf = folder / "slurm.conf"
         self.commands = Path("/usr/bin")
         self.environment = {"SLURM_CONF": str(self.conf)}
@@ -128,7 +130,13 @@ class Slurm:
         )
         self._port = free_port()
         self.conf.write_text(
-            _CONFIGURATION.format(folder=self.folder, port=self._port, user=getpass.getuser(), nodes=nodes)
+            _CONFIGURATION.format(
+                folder=self.folder,
+                port=self._port,
+                user=getpass.getuser(),
+                remembers_s=self._remembers_s,
+                nodes=nodes,
+            )
         )
         self.start_munge()
         for node in self._nodes.values():
@@ -192,6 +200,17 @@ class Slurm:
         """Let a running job's walltime be over; the controller looks at it every 30 seconds."""
         self.run(["scontrol", "update", f"JobId={identifier}", "EndTime=now"])
 
+    def fill_history(self, count: int) -> None:
+        """Let the controller remember `count` more jobs that were cancelled before they began."""
+        script = self.folder / "forgettable.sh"
+        script.write_text("#!/bin/sh\ntrue\n")
+        submit = 'for one; do sbatch --quiet --hold --chdir=/tmp --output=/dev/null "$0"; done'
+        # Several at once, as most of each is the command's own start.
+        loop = f"seq {count} | xargs -P 3 -n 250 sh -c '{submit}' {script}"
+        environment = {**os.environ, **self.environment}
+        subprocess.run(["sh", "-c", loop], check=True, stdout=subprocess.DEVNULL, env=environment)
+        self.run(["scancel", "--name=forgettable.sh"])
+
     def pbs_commands(self, folder: Path) -> Path:
         """Fill `folder` with the PBS commands alone, as at a site without sbatch and squeue at hand."""
         for name in PBS_PROGRAMS:
@@ -214,7 +233,7 @@ class Slurm:
         return run_as(account, [path, *arguments], environment=self.environment, stdin=stdin, check=check)
 
     def jobs(self, *, finished: bool = False) -> list[QueuedJob]:
-        """Return the jobs that wait or run; with `finished`, also those that ended in the last two minutes."""
+        """Return the jobs that wait or run; with `finished`, also those that are remembered."""
         states = ["--states=all"] if finished else []
         answer = self.run(["squeue", "--noheader", *states, f"--format={_FORMAT}"])
         return [QueuedJob(*row.split("|", 6)) for row in answer.stdout.split(f"{_ROW_END}\n")[:-1]]
@@ -258,13 +277,13 @@ def missing_programs() -> list[str]:
 
 
 @contextmanager
-def running_slurm() -> Iterator[Slurm]:
-    """Yield a cluster that takes jobs; stop it and remove all its files at the end."""
+def running_slurm(remembers_s: int = 120) -> Iterator[Slurm]:
+    """Yield a cluster that takes jobs and remembers ended ones for `remembers_s`; at the end remove all of it."""
     _remove_those_of_dead_runs()
     # In /tmp itself: a socket's path may have no more than 107 characters, and jobs of all accounts read the folder.
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/tmp"))
     folder.chmod(0o755)
-    cluster = Slurm(folder)
+    cluster = Slurm(folder, remembers_s)
     try:
         cluster.start()
         yield cluster
