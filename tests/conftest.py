@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pytest
 from playwright.async_api import Page
 
-from tests.support import accounts, browser, leaks, logs
+from tests.support import accounts, browser, leaks, login_shells, logs
 from tests.support.docker_engine import DockerEngine, running_engine
 from tests.support.hub import SPRINGTIDE, RunningHub
 from tests.support.need import require
@@ -41,6 +41,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         item.stash[_FAILED] = True
         report.sections.extend(logs.sections_for(getattr(item, "fixturenames", ())))
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_stale_locks() -> Iterator[None]:
+    with login_shells.no_stale_locks():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ class Serving:
 
     def over(self, token: str, user: str = "alice") -> dict[str, Any]:
         """Return a job once it is over."""
-        for _ in range(6):
+        for _ in range(18):
             job = self.ask("GET", f"jobs/{token}?wait_s=10", user).json()
             if job["state"] == "finished":
                 return dict(job)

@@ -12,7 +12,7 @@ from springtide.cluster import HybridCluster, LocalPool, WorkerOptions
 from springtide.cluster.pools.base import Pool
 
 SMALL = WorkerOptions(memory="300M", death_timeout_s=20)
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 def local_pool(maximum: int = 4, **worker: Any) -> LocalPool:

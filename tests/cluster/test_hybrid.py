@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from distributed import Client
+from distributed import Client, Nanny
 from distributed.comm import connect
 
-from springtide.cluster import HybridCluster, LocalPool
+from springtide.cluster import HybridCluster, LocalPool, repair
 from springtide.cluster.keys import make_keys
 from springtide.errors import SpringtideError
 from tests.cluster.clusters import WITHIN_S, a_cluster, joined, joined_are, local_pool, until, wide
@@ -82,9 +82,20 @@ async def test_lost_workers_are_replaced(cluster: HybridCluster, client: Client)
     await joined_are(cluster, "local-1", "local-2")
 
 
-async def test_a_worker_process_that_dies_is_started_again_by_its_nanny(cluster: HybridCluster, client: Client) -> None:
+def _status_of_worker(dask_worker: Nanny) -> str:
+    return dask_worker.process.status.name if dask_worker.process else ""
+
+
+async def test_a_worker_process_that_dies_is_started_again_by_its_nanny(
+    cluster: HybridCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long it takes on a busy machine.
+    monkeypatch.setattr(repair, "LOST_AFTER_S", 2 * WITHIN_S)
     cluster.scale(1)
     await joined_are(cluster, "local-0")
+    # A nanny that does not know yet that its worker has started would take the death for a failed start, and end.
+    while list((await client.run(_status_of_worker, nanny=True)).values()) != ["running"]:
+        await asyncio.sleep(0.05)
     (pid,) = (await client.run(os.getpid)).values()
     os.kill(pid, signal.SIGKILL)
     await until(lambda: not joined(cluster), "the worker is lost")

@@ -36,7 +36,7 @@ print(job.token)
 FOLLOW = """
 import springtide
 job = springtide.job("{token}")
-result = job.result(timeout=60)
+result = job.result(timeout=180)
 print([path.read_text() for path in result["total"]], job.progress, len(job.runs))
 print("from the container" in job.log, [float(y) for y in job.plot().axes[0].lines[0].get_ydata()])
 print([one.token for one in springtide.jobs()])

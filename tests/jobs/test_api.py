@@ -31,7 +31,7 @@ def my_jobs(**options: Any) -> Any:
 def test_a_job_is_like_a_future(here: JobsLab) -> None:
     job = springtide.run("sum", first=3, seed=5)
     assert (job.site, job.reason) == ("machine", "machine is the only site.")
-    result = job.result(timeout=60)
+    result = job.result(timeout=180)
     assert [path.read_text() for path in result["total"]] == ["5.0"]
     assert (job.done(), job.state, job.progress, len(job)) == (True, "finished", 1.0, 1)
     assert "adding 3 2" in job.log
@@ -59,7 +59,7 @@ async def test_a_job_can_be_awaited_while_others_work(here: JobsLab) -> None:
 def test_a_failure_tells_its_cause_and_the_end_of_the_log(here: JobsLab) -> None:
     job = springtide.run("sum", fail=True)
     with pytest.raises(JobFailed, match="did not succeed") as caught:
-        job.result(timeout=60)
+        job.result(timeout=180)
     assert (caught.value.cause, caught.value.exit_status) == ("exit", 3)
     assert "progress 1" in str(caught.value)
     with pytest.raises(JobError, match="No run of the job"):
@@ -72,12 +72,12 @@ def test_waiting_ends_in_time_and_cancelling_ends_the_job(here: JobsLab) -> None
         job.wait(timeout=0.5)
     assert job.cancel()
     with pytest.raises(JobFailed) as caught:
-        job.result(timeout=60)
+        job.result(timeout=180)
     assert caught.value.cause == "cancelled"
 
 
 def test_a_sweep_has_a_table_of_results_and_one_figure(here: JobsLab) -> None:
-    job = springtide.run("sum", first=[1, 2, 3]).wait(timeout=60)
+    job = springtide.run("sum", first=[1, 2, 3]).wait(timeout=180)
     assert [(run.parameters["first"], run.exit_status) for run in job.runs] == [(1, 0), (2, 0), (3, 0)]
     assert len(job.outputs["total"]) == 3
     (line,) = job.plot().axes[0].lines
@@ -89,12 +89,12 @@ def test_a_sweep_has_a_table_of_results_and_one_figure(here: JobsLab) -> None:
 def test_a_job_runs_again_with_the_same_inputs_even_if_they_have_changed_since(here: JobsLab) -> None:
     file = here.home / "in.txt"
     file.write_text("as it was")
-    job = springtide.run("sum", data=file, first=4).wait(timeout=60)
+    job = springtide.run("sum", data=file, first=4).wait(timeout=180)
     file.write_text("changed")
-    again = job.again().wait(timeout=60)
+    again = job.again().wait(timeout=180)
     assert "data: as it was" in again.log
     assert again.parameters["seed"] == job.parameters["seed"]
-    other = job.again(first=5, walltime="2m", data=file).wait(timeout=60)
+    other = job.again(first=5, walltime="2m", data=file).wait(timeout=180)
     assert ("adding 5 2" in other.log, "data: changed" in other.log) == (True, True)
     assert here.ledger.run(other.token).parent == job.token  # type: ignore[union-attr]  # it is there
     with pytest.raises(ParameterError, match="too large"):
@@ -106,7 +106,7 @@ def test_a_chain_hands_its_outputs_on(here: JobsLab) -> None:
         report=springtide.step("merge", after="simulate"), simulate=springtide.step("sum", first=2, sleep=0.3)
     )
     assert list(jobs) == ["report", "simulate"]
-    jobs["report"].result(timeout=60)
+    jobs["report"].result(timeout=180)
     assert jobs["report"].log.split() == [str(jobs["simulate"].outputs["total"][0])]
 
 

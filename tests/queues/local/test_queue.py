@@ -123,6 +123,17 @@ async def test_cancel_ends_also_what_left_the_job_s_session(site: LocalSite, tmp
     assert not process(daemon)
 
 
+async def test_a_program_has_its_grace_though_the_job_s_shell_ends_at_once(site: LocalSite, tmp_path: Path) -> None:
+    site.set(grace_s=60)
+    ready, saved = tmp_path / "ready", tmp_path / "saved"
+    program = f"trap 'sleep 0.3; echo saved > {saved}; exit' TERM; echo > {ready}; while :; do sleep 0.05; done"
+    job_id = site.submit(f'bash -c "{program}"\nexit 0')
+    await eventually(ready.exists)
+    site.run("cancel", job_id)
+    assert (await site.ended(job_id)).cause is Cause.CANCELLED
+    assert saved.read_text() == "saved\n"
+
+
 async def test_what_a_job_leaves_behind_ends_with_it(site: LocalSite, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     body = f"echo $TMPDIR > {tmp_path}/tmp; setsid sleep 300 & echo $! > {file}"

@@ -52,6 +52,7 @@ class Shepherd:
         self._status: int | None = None
         self._stop: tuple[Cause, str] | None = None
         self._kill_at = float("inf")
+        self._asked: set[int] = set()
         self._look_s = _FIRST_LOOK_S
         self._peak_bytes = 0
 
@@ -127,7 +128,7 @@ class Shepherd:
             words = f"It used {format_memory(used)} of memory; it had asked for {format_memory(limit_bytes)}"
             self._end(Cause.MEMORY, words)
             # No grace: it may take all there is by then.
-            self._kill_at = 0.0
+            self._kill_at = time.monotonic()
         near = used > limit_bytes // 2
         self._look_s = min(2 * self._look_s, _NEAR_LIMIT_LOOK_S if near else _RARE_LOOK_S)
 
@@ -154,7 +155,7 @@ class Shepherd:
         self._stop = (cause, words)
         self._kill_at = time.monotonic() + self.grace_s
         self._look_s = _FIRST_LOOK_S
-        below = self._below()
+        self._asked = below = self._below()
         signal_all(below, signal.SIGTERM)
         # A stopped process would not even notice.
         signal_all(below, signal.SIGCONT)
@@ -171,14 +172,16 @@ class Shepherd:
                 self._status = os.waitstatus_to_exitcode(status)
 
     def _sweep(self) -> None:
-        """End all that the job left behind; return when none of it is alive."""
-        kill_at = time.monotonic() + (0.0 if self._stop else min(self.grace_s, _LEFTOVER_GRACE_S))
-        asked: set[int] = set()
+        """End all that the job left behind; return when none of it is alive.
+
+        That the first process, often just a shell, is gone takes nothing of the others' grace.
+        """
+        kill_at = self._kill_at if self._stop else time.monotonic() + min(self.grace_s, _LEFTOVER_GRACE_S)
         while left := self._below():
             if time.monotonic() >= kill_at:
                 signal_all(left, signal.SIGKILL)
-            signal_all(left - asked, signal.SIGTERM)
-            asked |= left
+            signal_all(left - self._asked, signal.SIGTERM)
+            self._asked |= left
             if time.monotonic() >= kill_at + _UNKILLABLE_S:
                 complain(f"job {self.key}: processes {sorted(left)} cannot be ended")
                 return
