@@ -2,7 +2,7 @@
 # ARGS go to the command behind a target: make hub ARGS="--lab my-lab.yaml", make test ARGS="tests/lab -x".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help hub install test lint format bench images registry lock clean
+.PHONY: help hub install test faults lint format bench images registry lock clean
 ARGS ?=
 
 help: ## Show this list
@@ -19,6 +19,10 @@ test: ## Run lint and all tests on real services; with ARGS: pytest with these a
 	@.ci/setup-python test
 	@$(if $(strip $(ARGS)),,$(MAKE) --no-print-directory lint)
 	$(if $(strip $(ARGS)),.venv/bin/pytest $(ARGS),.ci/run-tests)
+
+faults: ## Try 1,000 random schedules of faults on the cluster's reconciler, in virtual time
+	@.ci/setup-python test
+	SPRINGTIDE_FAULT_SCHEDULES=1000 .venv/bin/python -m pytest tests/cluster/test_faults.py $(ARGS)
 
 lint: ## Check style and types
 	@.ci/setup-python test

@@ -129,18 +129,19 @@ class Book:
         slot.reserved = self.reserve_of(slot)
         self.pools[slot.pool].asked_at.append(now)
 
-    def start_done(self, name: str, body: Body) -> None:
+    def start_done(self, name: str, body: Body, now: float) -> None:
         """Note that the queue or cloud has accepted it."""
         slot = self.slots[name]
-        slot.work, slot.words = Work.NOTHING, ""
+        slot.work, slot.words, slot.answered_at = Work.NOTHING, "", now
         if not slot.there or slot.in_doubt:
             slot.body = body
 
     def start_failed(self, name: str, words: str, now: float, *, in_doubt: bool) -> None:
         """Note that it was refused, or, in doubt, that nobody knows."""
         slot = self.slots[name]
-        slot.work, slot.words = Work.NOTHING, words
-        if in_doubt:
+        slot.work, slot.words, slot.answered_at = Work.NOTHING, words, now
+        # That it is refused now says nothing of an earlier start of which nobody knows.
+        if in_doubt or slot.there:
             slot.body = slot.body or Body(BodyState.ASKED)
         else:
             slot.body, slot.reserved, slot.asked_at = None, 0.0, None
@@ -189,15 +190,16 @@ class Book:
 
     # --- what was seen ----------------------------------------------------------------------------------------------
 
-    def seen_pool(self, pool: str, look: Look, now: float) -> None:
-        """Take over what a pool's place says of its bodies."""
+    def seen_pool(self, pool: str, look: Look, now: float, began: float) -> None:
+        """Take over what a pool's place says of its bodies; it was asked when `now` was `began`."""
         page = self.pools[pool]
         page.outage = look.outage
         for slot in self.of(pool):
             slot.known = not look.outage
         for name, body in look.bodies.items():
             if name in self.slots:
-                self._take(self.slots[name], body, now)
+                if self.slots[name].answered_at < began:
+                    self._take(self.slots[name], body, now)
             elif body.there:
                 # Nobody plans it: what an earlier start left behind is removed like a worker that was given up.
                 self.slots[name] = Slot(name, pool, wanted=False, body=body, asked_at=now, reserved=page.terms.reserve)
@@ -210,6 +212,8 @@ class Book:
             # Put back into the queue: the same worker comes again, under the same name.
             slot.joined_at = slot.lost_at = None
         slot.body = body
+        if body.there and not slot.reserved:
+            slot.reserved = self.reserve_of(slot)
         if was_there and not body.there:
             if slot.asked_at is not None:
                 cost = self.pools[slot.pool].terms.cost(slot.asked_at, now)

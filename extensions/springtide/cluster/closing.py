@@ -26,6 +26,7 @@ async def close_pools(
     *,
     leaving: Collection[str] = (),
     within_s: float = WITHIN_S,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """End all that is there, all pools at once; return when it is gone, or after a while say what may be left.
 
@@ -34,17 +35,20 @@ async def close_pools(
     leaving : collection of str
         Workers that should end by themselves, and are given the time for it.
     """
-    await asyncio.gather(*(_close(book, pool, tell, set(leaving), within_s) for pool in pools.values()))
+    await asyncio.gather(*(_close(book, pool, tell, set(leaving), within_s, clock) for pool in pools.values()))
 
 
-async def _close(book: Book, pool: Pool, tell: Callable[[str], None], leaving: set[str], within_s: float) -> None:
-    began = time.monotonic()
+async def _close(
+    book: Book, pool: Pool, tell: Callable[[str], None], leaving: set[str], within_s: float, clock: Callable[[], float]
+) -> None:
+    began = clock()
     give_up_at = began + within_s
     pause_s, words = _PAUSE_S, ""
     asked: set[str] = set()
     while left := {slot.name for slot in book.of(pool.name) if slot.there}:
+        looked_at = clock()
         try:
-            spared = leaving if time.monotonic() - began < LEAVES_WITHIN_S else set()
+            spared = leaving if clock() - began < LEAVES_WITHIN_S else set()
             if ending := left - asked - spared:
                 await pool.end(ending)
                 asked |= ending
@@ -55,8 +59,8 @@ async def _close(book: Book, pool: Pool, tell: Callable[[str], None], leaving: s
         except Exception as error:
             # Whatever it is, the other pools and the caller must not hang on it.
             look, words = Look(outage=repr(error)), repr(error)
-        book.seen_pool(pool.name, look, time.time())
-        if time.monotonic() > give_up_at:
+        book.seen_pool(pool.name, look, clock(), looked_at)
+        if clock() > give_up_at:
             tell(f"{pool.name}: {', '.join(sorted(left))} may still be there{f': {words}' if words else ''}.")
             break
         if any(slot.there for slot in book.of(pool.name)):

@@ -56,6 +56,7 @@ class Reconciler:
     view: SchedulerView
     tell: Callable[[str], None]
     changed: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.time
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _hurry: dict[str, asyncio.Event] = field(default_factory=dict)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
@@ -120,16 +121,16 @@ class Reconciler:
             tight = await self.view.tight([slot for slot in self.book.slots.values() if slot.joined and slot.wanted])
         except OSError as error:
             _log.debug("The scheduler was not asked for its workers' times: %s", error)
-        strangers = self.book.seen_scheduler(self.view.joined(), time.time(), tight=tight)
+        strangers = self.book.seen_scheduler(self.view.joined(), self.clock(), tight=tight)
         for name in strangers:
             self._spawn(f"retire {name}", self.view.retire(name))
 
     def step(self) -> None:
         """Do what is to be done now; nothing is waited for."""
-        actions = repairs(self.book, time.time())
+        actions = repairs(self.book, self.clock())
         for pool, names in _starts(actions, self.pools):
             for name in names:
-                self.book.start_began(name, time.time())
+                self.book.start_began(name, self.clock())
             self._spawn(f"start {' '.join(names)}", self._start(self.pools[pool], names))
         for action in actions:
             if action.kind != "start":
@@ -141,6 +142,7 @@ class Reconciler:
         hurry = self._hurry[pool.name]
         fresh = missing = False
         while True:
+            began = self.clock()
             try:
                 look = await pool.look(fresh=fresh)
             except SpringtideError as error:
@@ -149,7 +151,7 @@ class Reconciler:
                 _log.exception("Pool %s could not be looked at", pool.name)
                 look = Look(outage=str(error) or type(error).__name__)
             self._say(pool.name, look.outage and f"{pool.name} cannot be asked: {look.outage}")
-            self.book.seen_pool(pool.name, look, time.time())
+            self.book.seen_pool(pool.name, look, self.clock(), began)
             self._wake.set()
             try:
                 missing = self.book.misses(pool.name)
@@ -178,18 +180,19 @@ class Reconciler:
     async def _start(self, pool: Pool, names: Sequence[str]) -> None:
         try:
             outcomes: Mapping[str, Started] = await pool.start(names)
+        except SpringtideError as error:
+            outcomes = dict.fromkeys(names, error)
         except Exception as error:
-            known = error if isinstance(error, SpringtideError) else SpringtideError(str(error) or repr(error))
-            outcomes = dict.fromkeys(names, known)
-            if known is not error:
-                _log.exception("Workers of pool %s could not be started", pool.name)
+            _log.exception("Workers of pool %s could not be started", pool.name)
+            # How far it came, nobody knows.
+            outcomes = dict.fromkeys(names, SpringtideError(str(error) or repr(error), transient=True))
         for name in names:
             outcome = outcomes[name]
             if isinstance(outcome, Body):
-                self.book.start_done(name, outcome)
+                self.book.start_done(name, outcome, self.clock())
                 self._say(pool.name, "")
             else:
-                self.book.start_failed(name, outcome.message, time.time(), in_doubt=outcome.transient)
+                self.book.start_failed(name, outcome.message, self.clock(), in_doubt=outcome.transient)
                 self._say(pool.name, f"{pool.name} could not start a worker: {outcome.message}")
 
     async def _retire(self, action: Action) -> None:
@@ -199,7 +202,7 @@ class Reconciler:
         except OSError as error:
             _log.info("Worker %s was not retired: %s", action.name, error)
         finally:
-            self.book.retire_done(action.name, time.time(), moved=moved)
+            self.book.retire_done(action.name, self.clock(), moved=moved)
 
     async def _end(self, action: Action) -> None:
         words = ""
@@ -208,7 +211,7 @@ class Reconciler:
         except SpringtideError as error:
             words = error.message
         finally:
-            self.book.end_done(action.name, time.time(), words=words)
+            self.book.end_done(action.name, self.clock(), words=words)
             self._hurry[action.pool].set()
 
     _DO = {"retire": _retire, "end": _end}  # noqa: RUF012  # a table of methods, never changed

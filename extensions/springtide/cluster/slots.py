@@ -38,6 +38,8 @@ class Slot:
     lost_at: float | None = None
     """Since when the scheduler misses it."""
     asked_at: float | None = None
+    answered_at: float = 0.0
+    """When its last start came to something: what was looked at before says nothing of it."""
     lifetime_s: float = 0.0
     """How long it may exist from the moment it was asked for; 0: what its pool says."""
     flavour: str = ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pwd
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from springtide.queues.dispatch import Dispatcher
 from springtide.queues.expected.estimate import estimate
 from springtide.queues.model import Cause, JobRequest, JobState
 from springtide.queues.monitor import Monitor
+
+_log = logging.getLogger(__name__)
 
 # The scheduler is not asked more often than that for all workers together.
 _INTERVAL_S = 10.0
@@ -128,9 +131,21 @@ class BatchPool(Pool):
         except SpringtideError as error:
             # Whatever it is: nothing was submitted.
             return dict.fromkeys(ordered, SubmitRefused(error.message, error.hint))
+        except Exception as error:
+            _log.exception("Jobs of %s could not be submitted", self.name)
+            rows = await self._written(ordered, SubmitRefused(str(error) or repr(error)))
         outcomes = dict(zip(ordered, rows, strict=True))
         self._rows |= {name: row for name, row in outcomes.items() if row.state != REFUSED}
         return {name: _started(row) for name, row in outcomes.items()}
+
+    async def _written(self, names: Sequence[str], error: SubmitRefused) -> list[JobRecord]:
+        """Return the rows that were written all the same; of those without one, that there was none."""
+        assert self._contact is not None
+        desk, cluster = self._desk, self._contact.cluster
+        rows = await asyncio.to_thread(desk.ledger.jobs, site=desk.site, user=desk.user, kind="worker", open_only=True)
+        found = {row.name: row for row in rows}
+        nothing = JobRecord("", desk.site, desk.user, "", "", "", state=REFUSED, reason=error.message)
+        return [found.get(f"{cluster}-{name}", nothing) for name in names]
 
     def _request(self, name: str, contact: Contact) -> JobRequest:
         worker = self.worker
