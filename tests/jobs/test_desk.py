@@ -213,7 +213,7 @@ async def test_a_run_that_was_written_down_and_never_submitted_is_submitted_once
 async def test_a_token_is_submitted_once_only(lab: JobsLab) -> None:
     run = await lab.submit()
     site = await lab.desk.site("machine")
-    request = lab.desk._request(JobSpec.from_json(run.spec), Path(run.folder), ())
+    request = lab.desk.request(JobSpec.from_json(run.spec), Path(run.folder), ())
     with pytest.raises(LedgerError):
         await site.dispatcher.submit([request, request], tokens=[run.job, new_token()])
     assert len(lab.ledger.jobs()) == 1
@@ -233,7 +233,7 @@ async def test_a_run_that_another_job_has_begun_does_not_run_twice(lab: JobsLab)
     run = await lab.submit()
     await lab.ended(run)
     site = await lab.desk.site("machine")
-    request = lab.desk._request(JobSpec.from_json(run.spec), Path(run.folder), ())
+    request = lab.desk.request(JobSpec.from_json(run.spec), Path(run.folder), ())
     (row,) = await site.dispatcher.submit([request])
     row = await wait_until_over(site, row)
     assert row.exit_status == 125

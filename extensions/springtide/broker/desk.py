@@ -21,7 +21,6 @@ from springtide.broker.catalog import Catalog
 from springtide.broker.porters import Porter
 from springtide.broker.sites import Sites
 from springtide.errors import JobError, NotSubmitted, ParameterError, Problem, SpringtideError
-from springtide.jobs import routing
 from springtide.jobs.applications.files import Home
 from springtide.jobs.applications.load import Offer
 from springtide.jobs.applications.parameters import FileParameter
@@ -30,6 +29,8 @@ from springtide.jobs.desk import Desk
 from springtide.jobs.folder import log_file, make_folder
 from springtide.jobs.holding import end_held
 from springtide.jobs.looking import Look, look_at_run
+from springtide.jobs.placing import named
+from springtide.jobs.recovering import try_again
 from springtide.jobs.spec import JobSpec
 from springtide.ledger.records import REFUSED, JobRecord, RunRecord
 from springtide.queues.accounts import Account
@@ -103,7 +104,7 @@ class UserDesk(Desk):
             raise ParameterError("token", "It is taken.", "Draw another one.")
         row = await asyncio.to_thread(self.ledger.job, run.job)
         if row is None:
-            await self._again(run)
+            await try_again(self, run)
         elif row.state == REFUSED:
             raise NotSubmitted(row.reason or "The scheduler refused the job.")
         return run
@@ -185,15 +186,9 @@ class UserDesk(Desk):
             self._sites[name] = await self.sites.open(name, self.user, self.account)
         return self._sites[name]
 
-    def _names_of_sites(self, wished: str) -> list[str]:
-        known = self.sites.names_for(self.account)
-        if wished in ("", routing.AUTO):
-            return known
-        if wished not in known:
-            raise ParameterError(
-                "site", f"There is no site “{wished[:60]}” that runs jobs.", f"There is: {', '.join(known)}."
-            )
-        return [wished]
+    def names_of_sites(self, wished: str) -> list[str]:
+        """Return the sites that may be meant."""
+        return named(wished, self.sites.names_for(self.account))
 
     def _applications(self) -> tuple[Mapping[str, Offer], Sequence[Problem]]:
         return self.catalog.read()
@@ -202,7 +197,7 @@ class UserDesk(Desk):
 
     async def look(self, runs: Sequence[RunRecord], *, fresh: bool = True) -> list[Look]:
         """Return what the ledger knows: it is brought up to date for all users at once, by the follower."""
-        rows = await self._rows(runs)
+        rows = await self.rows(runs)
         return [self.seen(run, rows.get(run.token), self.sites.outages.get(run.site, "")) for run in runs]
 
     @staticmethod
@@ -268,7 +263,7 @@ class UserDesk(Desk):
         if await self._has_begun(run):
             return False
         try:
-            return await self._again(run)
+            return await try_again(self, run)
         except SpringtideError as error:
             _log.warning("The run %s of %s is not submitted: %s", run.token, run.user, error.message)
             return False
@@ -284,10 +279,10 @@ class UserDesk(Desk):
 
     async def cancel_as(self, run: RunRecord, actor: str) -> bool:
         """End a job in somebody's name; return whether it was not over."""
-        row = (await self._rows([run])).get(run.token)
+        row = (await self.rows([run])).get(run.token)
         if row is None and await end_held(self, run, Cause.CANCELLED, by=actor):
             return True
-        row = row or (await self._rows([run])).get(run.token)
+        row = row or (await self.rows([run])).get(run.token)
         if row is None:
             raise JobError(f"The job {run.token} was never submitted.")
         site = await self.site(row.site)

@@ -8,19 +8,16 @@ the queue layer settles the rest by name. `recover` submits what was not.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from springtide.errors import (
     ApplicationFileError,
-    ChainError,
     JobError,
     LedgerError,
     NotSubmitted,
@@ -35,17 +32,19 @@ from springtide.jobs.applications.files import Home
 from springtide.jobs.applications.load import Offer, applications_of, find_offer
 from springtide.jobs.applications.values import read_values
 from springtide.jobs.asked import Asked, spec_of
-from springtide.jobs.chains import ChainStep, dependencies_at, must_wait, submit_chain
-from springtide.jobs.folder import has_begun, make_folder
+from springtide.jobs.chains import ChainStep, dependencies_at, submit_chain
+from springtide.jobs.folder import make_folder
 from springtide.jobs.holding import Held, end_held, held_among, still_waits, submit_held
 from springtide.jobs.job import Job
 from springtide.jobs.looking import Look, look_at_run, with_progress
+from springtide.jobs.placing import at_site, candidates_for, named
+from springtide.jobs.recovering import recover, submit_promised
 from springtide.jobs.script import request_of
 from springtide.jobs.software import software_of
 from springtide.jobs.spec import JobSpec
 from springtide.jobs.watching import changes_at
 from springtide.lab.models import BatchSite, Lab, LocalSite
-from springtide.ledger.records import LOST, REFUSED, SUBMITTING, JobRecord, RunRecord
+from springtide.ledger.records import REFUSED, SUBMITTING, JobRecord, RunRecord
 from springtide.ledger.store import Ledger
 from springtide.queues.bookkeeping import new_token
 from springtide.queues.feasible import problems_with
@@ -132,7 +131,7 @@ class Desk:
             If something fails on the way.
         """
         offer, spec, runs = await self.plan(name, given, asked)
-        spec, request_site = await self._with_site(spec, asked.site, runs)
+        spec, request_site = await at_site(self, spec, asked.site, runs)
         token = asked.token or new_token()
         folder = self.folder / f"{offer.name}-{token}"
         site = self.lab.sites.get(spec.site)
@@ -223,71 +222,22 @@ class Desk:
             runs[follow.token] = await self.run(follow.token, field="after")
         return runs
 
-    async def _with_site(
-        self, spec: JobSpec, wished: str, upstream: Mapping[str, RunRecord]
-    ) -> tuple[JobSpec, OpenSite]:
-        """Return the spec for a site: the one that is wished for, that of jobs to follow, or the one that starts first.
-
-        Raises
-        ------
-        ParameterError
-            If there is no such site.
-        NotSubmitted
-            If the job could never run there.
-        """
-        rows = await self._rows(upstream.values())
-        open_upstream = {run.site for run in upstream.values() if run.token not in rows or not rows[run.token].over}
-        # Their queue knows best when they are over.
-        near = sorted(open_upstream)[:1] if wished in ("", routing.AUTO) else []
-        chosen_by_us = wished in ("", routing.AUTO) and not near
-        candidates = await self.candidates(spec, near[0] if near else wished, foreseeing=chosen_by_us)
-        best, reason = routing.choose(candidates, self.language)
-        chosen = "" if wished not in ("", routing.AUTO) else reason
-        site = await self.site(best.site)
-        spec = spec.at(site.name, chosen)
-        must_wait(site.name, spec.after, rows)
-        return spec, site
-
     async def candidates(self, spec: JobSpec, wished: str, *, foreseeing: bool = True) -> list[routing.Candidate]:
-        """Return the sites that could run something, each with when it may be expected to start there.
+        """Return the sites that could run something, and when it may start there: see `placing.candidates_for`."""
+        return await candidates_for(self, spec, wished, foreseeing=foreseeing)
 
-        Parameters
-        ----------
-        foreseeing : bool
-            Whether that is asked for; the scheduler may have to be.
+    def names_of_sites(self, wished: str) -> list[str]:
+        """Return the sites that may be meant, the nearest first.
 
         Raises
         ------
         ParameterError
             If there is no such site.
-        QueueError
-            If the one that is wished for cannot be used now.
         """
-        names = self._names_of_sites(wished)
-        sites = [site for name in names if (site := await self._site_or_none(name, names))]
-        request = replace(self._request(spec, Path("/"), ()), dependencies=())
-        return [await routing.look_at(site, request, self.language, foreseeing=foreseeing) for site in sites]
-
-    def _names_of_sites(self, wished: str) -> list[str]:
         here = local_site(self.lab)
         known = [name for name, site in self.lab.sites.items() if isinstance(site, BatchSite)]
-        known += [] if here in known else [here]
-        if wished in ("", routing.AUTO):
-            # This machine first: of two that start at once it is the nearer one.
-            return [here, *(name for name in known if name != here)]
-        if wished not in known:
-            raise ParameterError(
-                "site", f"There is no site “{wished[:60]}” that runs jobs.", f"There is: {', '.join(known)}."
-            )
-        return [wished]
-
-    async def _site_or_none(self, name: str, names: Sequence[str]) -> OpenSite | None:
-        try:
-            return await self.site(name)
-        except QueueError:
-            if len(names) == 1:
-                raise
-            return None
+        # This machine first: of two that start at once it is the nearer one.
+        return named(wished, [here, *(name for name in known if name != here)])
 
     async def site(self, name: str) -> OpenSite:
         """Return one of the lab's sites, open."""
@@ -295,7 +245,8 @@ class Desk:
             self._sites[name] = await open_site(self.lab, self.ledger, name)
         return self._sites[name]
 
-    def _request(self, spec: JobSpec, folder: Path, dependencies: Sequence[Any]) -> JobRequest:
+    def request(self, spec: JobSpec, folder: Path, dependencies: Sequence[Any]) -> JobRequest:
+        """Return what a site's queue is asked for."""
         site: BatchSite | LocalSite | None = self.lab.sites.get(spec.site)
         python = site.python if isinstance(site, BatchSite) and site.python else sys.executable
         return request_of(spec, folder, site, python, dependencies)
@@ -313,8 +264,8 @@ class Desk:
             If it could never run, was refused, or (transient) nobody knows.
         """
         upstream = {follow.token: await self.run(follow.token) for follow in spec.after}
-        dependencies = dependencies_at(site.name, spec.after, await self._rows(upstream.values()))
-        request = self._request(spec, Path(run.folder), dependencies)
+        dependencies = dependencies_at(site.name, spec.after, await self.rows(upstream.values()))
+        request = self.request(spec, Path(run.folder), dependencies)
         facts = await site.monitor.site()
         if problems := problems_with(request, facts.nodes, facts.queues, self.language):
             raise NotSubmitted(
@@ -332,60 +283,12 @@ class Desk:
         return run
 
     async def recover(self) -> list[RunRecord]:
-        """Submit what was promised and certainly never submitted; return it. Many processes may try: one succeeds.
-
-        Called by whoever has promised: a service after its own death. What is in doubt is settled first.
-        """
-        for name in {run.site for run in await self.runs()}:
-            with contextlib.suppress(QueueError):
-                site = await self.site(name)
-                await site.dispatcher.settle()
-                await site.dispatcher.refresh()
-        runs = await self.runs()
-        rows = await self._rows(runs)
-        return [run for run in runs if _never_was(run, rows.get(run.token)) and await self._again(run)]
+        """Submit what was promised and certainly never submitted; return it: see `recovering.recover`."""
+        return await recover(self)
 
     async def submit_promised(self, run: RunRecord, *, told: bool = True) -> bool:
-        """Submit a run that is written down and has no job yet, unless it has to wait; return whether it was submitted.
-
-        Parameters
-        ----------
-        told : bool
-            Whether somebody is told of what fails; else it may be tried again.
-
-        Raises
-        ------
-        ChainError
-            If it would never start.
-        NotSubmitted
-            If it could never run, was refused, or (transient) nobody knows.
-        """
-        if await still_waits(self, run):
-            return False
-        submit = self._submit_run if told else self.submit_now
-        try:
-            await submit(run, JobSpec.from_json(run.spec), await self.site(run.site))
-        except LedgerError:
-            # Another process was first: a token stands in one row only.
-            if await asyncio.to_thread(self.ledger.job, run.job) is None:
-                raise
-            return False
-        return True
-
-    async def _again(self, run: RunRecord) -> bool:
-        row = await asyncio.to_thread(self.ledger.job, run.job)
-        if row is not None:
-            job = new_token()
-            if not await asyncio.to_thread(self.ledger.replace_job_of_run, run.token, run.job, job):
-                return False
-            run = replace(run, job=job)
-        try:
-            return await self.submit_promised(run)
-        except NotSubmitted as error:
-            return error.transient
-        except ChainError:
-            # Whoever looks at it says so.
-            return False
+        """Submit a run that is written down and has no job yet, unless it has to wait: see `recovering`."""
+        return await submit_promised(self, run, self._submit_run if told else self.submit_now)
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
@@ -406,13 +309,13 @@ class Desk:
             raise ParameterError(field, f"There is no job “{token[:60]}”.", "springtide jobs lists yours.")
         return found
 
-    async def _rows(self, runs: Collection[RunRecord]) -> dict[str, JobRecord]:
+    async def rows(self, runs: Collection[RunRecord]) -> dict[str, JobRecord]:
         """Return the rows of the runs' jobs, by the runs' tokens; one that was never submitted has none."""
         return await asyncio.to_thread(self.ledger.jobs_of, list(runs))
 
     async def look(self, runs: Sequence[RunRecord], *, fresh: bool = True) -> list[Look]:
         """Return what is known of runs, the schedulers asked anew where something may have changed."""
-        rows = await self._rows(runs)
+        rows = await self.rows(runs)
         outages: dict[str, str] = {}
         held = await held_among(self, runs, rows) if fresh else Held()
         for name in {row.site for row in rows.values() if not row.over} | held.sites if fresh else ():
@@ -422,9 +325,9 @@ class Desk:
                 await site.dispatcher.refresh()
             except QueueError as error:
                 outages[name] = error.message
-        rows = await self._rows(runs)
+        rows = await self.rows(runs)
         if fresh and await submit_held(self, held):
-            rows = await self._rows(runs)
+            rows = await self.rows(runs)
         looks = [look_at_run(run, rows.get(run.token), outages.get(run.site, ""), self.language) for run in runs]
         return await asyncio.to_thread(lambda: [with_progress(look, self.ledger) for look in looks])
 
@@ -442,21 +345,11 @@ class Desk:
         JobError
             If the job was never submitted.
         """
-        row = (await self._rows([run])).get(run.token)
+        row = (await self.rows([run])).get(run.token)
         if row is None and await end_held(self, run, Cause.CANCELLED, by=self.user):
             return True
-        row = row or (await self._rows([run])).get(run.token)
+        row = row or (await self.rows([run])).get(run.token)
         if row is None:
             raise JobError(f"The job {run.token} was never submitted.")
         site = await self.site(row.site)
         return bool(await site.dispatcher.cancel([row.token], self.user))
-
-
-def _never_was(run: RunRecord, row: JobRecord | None) -> bool:
-    """Whether it is certain that a run's submission made no job: schedulers may forget, folders do not."""
-    return (row is None or (row.state == LOST and not row.job_id)) and not has_begun(Path(run.folder))
-
-
-def own_jobs_folder() -> Path:
-    """Return where the caller's jobs have their folders."""
-    return Path(os.environ.get("SPRINGTIDE_JOBS") or Path.home() / "springtide" / "jobs").absolute()

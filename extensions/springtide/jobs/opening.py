@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from springtide.jobs.desk import Desk, own_jobs_folder
+from springtide.jobs.desk import Desk
 from springtide.lab.load import load_lab
 from springtide.lab.models import Lab
 from springtide.ledger.place import own_ledger_url, state_directory
@@ -53,6 +53,11 @@ def own_desk(
         user=account.name,
         say=say,
     )
+
+
+def own_jobs_folder() -> Path:
+    """Return where the caller's jobs have their folders."""
+    return Path(os.environ.get("SPRINGTIDE_JOBS") or Path.home() / "springtide" / "jobs").absolute()
 
 
 def _environments(state: Path) -> Path:
