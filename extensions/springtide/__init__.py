@@ -21,6 +21,8 @@ _LAZY = {
     "job": "springtide.jobs.api",
     "jobs_table": "springtide.widgets.opening",
     "run": "springtide.jobs.api",
+    "schedule": "springtide.jobs.repeating",
+    "schedules": "springtide.jobs.repeating",
     "step": "springtide.jobs.api",
 }
 

@@ -129,3 +129,40 @@ def test_a_wrong_application_file_is_told_by_check(springtide: CommandLine) -> N
     file.write_text(file.read_text().replace("kind: integer", "kind: integr", 1))
     answer = springtide("run", "sum")
     assert (answer.status, answer.errors.startswith(f"{file}:4: parameters.first.kind")) == (2, True)
+
+
+def test_a_job_that_runs_again_and_again_is_made_listed_paused_and_ended(springtide: CommandLine) -> None:
+    made = springtide("run", "sum", "--first", "4", "--cron", "30 2 * * mon-fri", "--zone", "Europe/Paris")
+    assert made.status == 0, made.errors
+    token = made.output.strip()
+    assert "02:30 CE" in made.errors
+    (listed,) = springtide("schedules").rows
+    assert (listed["schedule"], listed["cron"], listed["state"]) == (token, "30 2 * * mon-fri", "on")
+    (shown,) = springtide("schedules", "--json").json
+    assert (shown["parameters"], len(shown["due"]), shown["missed"]) == ({"first": "4"}, 5, "once")
+    (paused,) = springtide("schedules", "pause", token).rows
+    assert (paused["state"], paused["due"]) == ("paused", "")
+    assert springtide("schedules", "resume", token).rows[0]["state"] == "on"
+    assert springtide("schedules", "end", token).rows[0]["state"] == "ended"
+    assert springtide("schedules").rows == []
+    with Ledger.open(ledger_path(springtide.folder / "state")) as ledger:
+        assert ledger.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--cron", "0 0 31 2 *"), "--cron: “0 0 31 2 *” cannot be"),
+        (("--cron", "soon"), "--cron: “soon” has 1 fields."),
+        (("--cron", "@daily", "--zone", "Mars"), "--zone: There is no time zone “Mars”"),
+        (("--cron", "@daily", "--wait"), "without --wait"),
+        (("--cron", "@daily", "--first", "1000"), "--first: “1000” is too large"),
+    ],
+)
+def test_schedules_that_cannot_be_are_refused_at_their_option(
+    springtide: CommandLine, options: tuple[str, ...], words: str
+) -> None:
+    answer = springtide("run", "sum", *options)
+    assert (answer.status, words in answer.errors) == (1, True), answer.errors
+    assert springtide("schedules", "--json").json == []
+    assert springtide("schedules", "end", "zzzzzzzz").status == 1

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from springtide import __version__
-from springtide.broker import routes_applications, routes_events, routes_files, routes_jobs
+from springtide.broker import routes_applications, routes_events, routes_files, routes_jobs, routes_schedules
 from springtide.broker.calls import Broker
 from springtide.broker.limits import BodyLimit
 from springtide.broker.problems import (
@@ -38,11 +38,11 @@ def make_app(broker: Broker, prefix: str) -> FastAPI:
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await broker.desks.recover()
-        following = asyncio.create_task(broker.follower.run())
+        going_on = [asyncio.create_task(one.run()) for one in (broker.follower, broker.keeper)]
         yield
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in going_on:
+            task.cancel()
+        await asyncio.gather(*going_on, return_exceptions=True)
 
     app = FastAPI(
         title="Springtide broker",
@@ -56,7 +56,7 @@ def make_app(broker: Broker, prefix: str) -> FastAPI:
         lifespan=life,
     )
     app.state.broker = broker
-    for routes in (routes_applications, routes_jobs, routes_files, routes_events):
+    for routes in (routes_applications, routes_jobs, routes_files, routes_events, routes_schedules):
         app.include_router(routes.router, prefix=f"{prefix}v1")
 
     @app.get(f"{prefix}health", tags=["applications"], include_in_schema=False)

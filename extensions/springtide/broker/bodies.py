@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,6 +58,43 @@ class Chain(_Body):
     """Steps that follow each other: ``after`` names other steps."""
 
     steps: Annotated[dict[_Text, Submission], Field(min_length=1, max_length=MOST_STEPS)]
+
+
+class NewSchedule(Submission):
+    """An application that is to run again and again."""
+
+    cron: Annotated[str, Field(max_length=100)]
+    """Five fields: minute, hour, day of the month, month, day of the week; or ``@daily``."""
+    zone: _Text = ""
+    """Name of the time zone; empty: that of the broker's machine."""
+    missed: Literal["skip", "once", "all"] = "once"
+    """What becomes of times at which the broker was stopped."""
+    overlap: bool = False
+    """Whether a run may start while the one before still goes on."""
+
+
+class Schedule(BaseModel):
+    """An application that runs again and again."""
+
+    token: str
+    user: str
+    application: str
+    cron: str
+    zone: str
+    missed: str
+    overlap: bool
+    state: str
+    """``on``, ``paused`` or ``ended``."""
+    due: list[str]
+    """When it is due next, a few times."""
+    last_due: str | None
+    last_job: str | None
+    problem: str | None
+    """Why nothing was submitted when it was due last."""
+    parameters: dict[str, Any]
+    options: dict[str, Any]
+    sweep: dict[str, str]
+    recorded: str | None
 
 
 class Job(BaseModel):

@@ -15,6 +15,7 @@ from springtide.broker.desk import UserDesk
 from springtide.broker.desks import Desks
 from springtide.broker.follower import Follower
 from springtide.broker.identity import Identity, Who
+from springtide.broker.keeper import Keeper
 from springtide.broker.limits import Guard, Limits
 from springtide.broker.news import News
 from springtide.broker.problems import Refusal, no_such_job
@@ -37,10 +38,12 @@ class Broker:
     news: News = field(default_factory=News)
     guard: Guard = field(init=False)
     follower: Follower = field(init=False)
+    keeper: Keeper = field(init=False)
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.limits)
         self.follower = Follower(self.desks, self.news)
+        self.keeper = Keeper(self.desks, self.news)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from springtide.broker.catalog import Catalog
 from springtide.broker.porters import Porter
@@ -39,6 +39,8 @@ from springtide.queues.model import Cause
 from springtide.queues.opening import OpenSite
 
 _log = logging.getLogger(__name__)
+KEEPER = "broker"
+"""Who starts what is due of the schedules that are made through the broker."""
 _MOST_LISTED = 10_000
 _SENT = re.compile(r"[0-9a-f]{32}/[^/\0.][^/\0]*")
 _MOST_PROVENANCE_BYTES = 2**20
@@ -55,6 +57,7 @@ class UserDesk(Desk):
     staging: Path = field(kw_only=True)
     """Where folders of jobs are made, to be carried to their place."""
     catalog: Catalog = field(kw_only=True)
+    keeper: ClassVar[str] = KEEPER
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @property

@@ -107,10 +107,11 @@ class Desks:
                 _log.warning("The run %s of %s is left alone: %s", run.token, run.user, error.message)
 
     def clear_uploads(self) -> None:
-        """Remove what was sent long ago: jobs have copies of their own."""
+        """Remove what was sent long ago: jobs have copies of their own, schedules have not."""
         before = time.time() - _UPLOADS_KEPT_S
+        needed = "".join(schedule.request for schedule in self.ledger.schedules())
         for place in self._place.glob("uploads/*/*"):
-            if place.stat().st_mtime < before:
+            if place.stat().st_mtime < before and place.name not in needed:
                 shutil.rmtree(place, ignore_errors=True)
 
 

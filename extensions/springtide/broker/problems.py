@@ -37,7 +37,23 @@ _STATUSES: tuple[tuple[type[SpringtideError], int], ...] = (
     (EnvironmentsError, 409),
     (JobError, 409),
 )
-_OPTIONS = frozenset({"site", "cores", "memory", "walltime", "name", "token", "after", "after_failure", "after_any"})
+_OPTIONS = frozenset(
+    {
+        "site",
+        "cores",
+        "memory",
+        "walltime",
+        "name",
+        "token",
+        "after",
+        "after_failure",
+        "after_any",
+        "cron",
+        "zone",
+        "missed",
+        "overlap",
+    }
+)
 
 
 class Refusal(Exception):

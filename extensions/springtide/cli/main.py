@@ -24,6 +24,7 @@ _COMMANDS = {
     "queue": ("springtide.cli.queue", "queue"),
     "registry": ("springtide.cli.registry", "registry"),
     "run": ("springtide.cli.run", "run"),
+    "schedules": ("springtide.cli.schedules", "schedules"),
     "schema": ("springtide.cli.check", "schema"),
     "simulate": ("springtide.cli.simulate", "simulate"),
     "status": ("springtide.cli.status", "status"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 
 from springtide.cli.follow import follow
 from springtide.cli.jobs import record_of
+from springtide.cli.schedules import shown_in_zone
 from springtide.cli.sites import Options, language
 from springtide.cli.tables import print_json
 from springtide.errors import JobError, ParameterError
@@ -20,10 +22,12 @@ from springtide.jobs.applications.describe import describe
 from springtide.jobs.applications.load import Offer
 from springtide.jobs.applications.parameters import BooleanParameter
 from springtide.jobs.asked import Asked
+from springtide.jobs.cron import local_zone
 from springtide.jobs.desk import Desk
 from springtide.jobs.folder import log_file
 from springtide.jobs.looking import Look
 from springtide.jobs.opening import own_desk
+from springtide.jobs.schedules import MISSED, Repeat, schedule_as_json
 from springtide.jobs.spec import Follow, JobSpec
 from springtide.ledger.records import RunRecord
 from springtide.ledger.store import Ledger
@@ -64,9 +68,12 @@ def again(context: click.Context, words: Sequence[str]) -> None:
         before = asyncio.run(desk.run(token_of(ledger, name)))
         offer = desk.offer(before.application)
 
-    _command(f"springtide again {name}", offer, lambda given, asked, desk: desk.submit_again(before, given, asked))(
-        words[1:]
-    )
+    _command(
+        f"springtide again {name}",
+        offer,
+        lambda given, asked, desk: desk.submit_again(before, given, asked),
+        again=True,
+    )(words[1:])
 
 
 def _first(context: click.Context, words: Sequence[str]) -> str:
@@ -96,14 +103,18 @@ def _lab_of(words: Sequence[str]) -> Options:
 Submit = Callable[[Mapping[str, Any], Asked, Desk], Awaitable[RunRecord]]
 
 
-def _command(program: str, offer: Offer, submit: Submit) -> Callable[[Sequence[str]], None]:
+def _command(program: str, offer: Offer, submit: Submit, *, again: bool = False) -> Callable[[Sequence[str]], None]:
     """Return the command line of an application: its parameters as options, then those that all have."""
 
     def callback(**values: Any) -> None:
         lab = Options(values.pop("lab"), values.pop("state"), values.pop("ledger"), "")
         wait, as_json = values.pop("wait"), values.pop("as_json")
+        repeat = Repeat(*(values.pop(name) for name in ("cron", "zone", "missed", "overlap")))
+        if repeat.cron and (wait or again):
+            raise JobError("--cron goes with springtide run alone, without --wait.", "Leave one of them out.")
         with lab.ledger() as ledger:
-            status = asyncio.run(_submit(lab, ledger, values, submit, wait, as_json))
+            work = _schedule(lab, ledger, offer, values, repeat, as_json) if repeat.cron else None
+            status = asyncio.run(work or _submit(lab, ledger, values, submit, wait, as_json))
         sys.exit(status)
 
     command = click.Command(
@@ -143,6 +154,20 @@ def _common(offer: Offer) -> list[click.Parameter]:
         (["--after"], {"multiple": True, "metavar": "JOB", "help": "Start once JOB succeeded."}),
         (["--after-failure"], {"multiple": True, "metavar": "JOB", "help": "Start once JOB failed."}),
         (["--after-any"], {"multiple": True, "metavar": "JOB", "help": "Start once JOB ended."}),
+        (
+            ["--cron"],
+            {"default": "", "help": "Run again and again: minute, hour, day of the month, month, day of the week."},
+        ),
+        (["--zone"], {"default": "", "help": f"Time zone of --cron [default: {local_zone()}]."}),
+        (
+            ["--missed"],
+            {
+                "default": "once",
+                "type": click.Choice(MISSED),
+                "help": "What becomes of times of --cron that were missed [default: once].",
+            },
+        ),
+        (["--overlap"], {"is_flag": True, "help": "Run of --cron even while the run before still goes on."}),
         (["--wait"], {"is_flag": True, "help": "Wait for the end, and end with the job's exit status."}),
         (["--json", "as_json"], {"is_flag": True, "help": "Print the job as JSON."}),
         (["--ledger"], {"default": "", "help": "Ledger: a file or a database's URL."}),
@@ -156,16 +181,9 @@ async def _submit(
     lab: Options, ledger: Ledger, values: dict[str, Any], submit: Submit, wait: bool, as_json: bool
 ) -> int:
     text = translator(language())
-    desk = own_desk(
-        lab.lab, ledger, state=lab.state_path, language=language(), say=lambda words: click.echo(words, err=True)
-    )
-    prefixed = {name for name in values if name.startswith(_PREFIX)}
-    given = {name.removeprefix(_PREFIX): values.pop(name) for name in prefixed}
-    given = {name: value for name, value in given.items() if value is not None}
-    try:
-        run = await submit(given, _asked(ledger, values), desk)
-    except ParameterError as error:
-        raise JobError(f"--{error.field.replace('_', '-')}: {error.message}", error.hint) from None
+    desk = _desk(lab, ledger)
+    with _options_named():
+        run = await submit(_given(values), _asked(ledger, values), desk)
     spec = JobSpec.from_json(run.spec)
     if not as_json:
         click.echo(run.token)
@@ -178,6 +196,40 @@ async def _submit(
         click.echo(look.view.explanation, err=True)
         _show_end(look)
     return _exit_status(look) if wait else 0
+
+
+async def _schedule(
+    lab: Options, ledger: Ledger, offer: Offer, values: dict[str, Any], repeat: Repeat, as_json: bool
+) -> int:
+    text = translator(language())
+    with _options_named():
+        record = await _desk(lab, ledger).schedule(offer.full_name, _given(values), _asked(ledger, values), repeat)
+    if as_json:
+        print_json(schedule_as_json(record))
+    else:
+        click.echo(record.token)
+        click.echo(text("schedules.made", due=shown_in_zone(record.due, record.zone), zone=record.zone), err=True)
+    return 0
+
+
+def _desk(lab: Options, ledger: Ledger) -> Desk:
+    return own_desk(
+        lab.lab, ledger, state=lab.state_path, language=language(), say=lambda words: click.echo(words, err=True)
+    )
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    prefixed = (name for name in values if name.startswith(_PREFIX))
+    return {name.removeprefix(_PREFIX): values[name] for name in prefixed if values[name] is not None}
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name the option, where a parameter is wrong."""
+    try:
+        yield
+    except ParameterError as error:
+        raise JobError(f"--{error.field.replace('_', '-')}: {error.message}", error.hint) from None
 
 
 def _asked(ledger: Ledger, values: Mapping[str, Any]) -> Asked:

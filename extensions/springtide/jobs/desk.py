@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from springtide.errors import (
     ApplicationFileError,
@@ -39,12 +39,13 @@ from springtide.jobs.job import Job
 from springtide.jobs.looking import Look, look_at_run, with_progress
 from springtide.jobs.placing import at_site, candidates_for, named
 from springtide.jobs.recovering import recover, submit_promised
+from springtide.jobs.schedules import Repeat, add_schedule, find_schedule, set_schedule
 from springtide.jobs.script import request_of
 from springtide.jobs.software import software_of
 from springtide.jobs.spec import JobSpec
 from springtide.jobs.watching import changes_at
 from springtide.lab.models import BatchSite, Lab, LocalSite
-from springtide.ledger.records import REFUSED, SUBMITTING, JobRecord, RunRecord
+from springtide.ledger.records import REFUSED, SUBMITTING, JobRecord, RunRecord, ScheduleRecord
 from springtide.ledger.store import Ledger
 from springtide.queues.bookkeeping import new_token
 from springtide.queues.feasible import problems_with
@@ -87,6 +88,8 @@ class Desk:
     user: str = field(default_factory=getpass.getuser)
     say: Callable[[str], None] = lambda words: None
     _sites: dict[str, OpenSite] = field(default_factory=dict)
+    keeper: ClassVar[str] = ""
+    """Who starts what is due of the schedules that are made here."""
 
     # --- applications -----------------------------------------------------------------------------------------------
 
@@ -203,6 +206,18 @@ class Desk:
     async def submit_chain(self, steps: Mapping[str, ChainStep]) -> dict[str, RunRecord]:
         """Submit steps that follow each other: see `springtide.jobs.chains.submit_chain`."""
         return await submit_chain(self, steps)
+
+    async def schedule(self, name: str, given: Mapping[str, Any], asked: Asked, repeat: Repeat) -> ScheduleRecord:
+        """Have an application run again and again: see `springtide.jobs.schedules.add_schedule`."""
+        return await add_schedule(self, name, given, asked, repeat)
+
+    async def schedules(self, *, ended: bool = False) -> list[ScheduleRecord]:
+        """Return the user's schedules, the oldest first."""
+        return await asyncio.to_thread(self.ledger.schedules, user=self.user, ended=ended)
+
+    async def set_schedule(self, token: str, state: str) -> ScheduleRecord:
+        """Pause one of the user's schedules, go on with it, or end it: see `springtide.jobs.schedules`."""
+        return await set_schedule(self, await find_schedule(self, token), state)
 
     def job_of(self, run: RunRecord) -> Job:
         """Return a run as Python code has it."""

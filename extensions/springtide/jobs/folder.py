@@ -40,7 +40,7 @@ def make_folder(
     upstream: Sequence[Path],
     at: Path | None = None,
 ) -> None:
-    """Make the folder of a job, complete or not at all.
+    """Make the folder of a job, complete or not at all; one of a former try that nobody wrote down is replaced.
 
     Parameters
     ----------
@@ -62,6 +62,8 @@ def make_folder(
     beside = place.with_name(f".{place.name}.new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in (beside, place):
+            shutil.rmtree(left, ignore_errors=True)
         for part in (beside, beside / _PROGRAM, beside / _INPUTS, beside / OUTPUTS):
             part.mkdir(mode=0o700)
         _copy_program(offer, beside / _PROGRAM)

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from springtide.jobs.asked import Asked
 from springtide.jobs.chains import ChainStep, in_order
 from springtide.jobs.looking import Look
 from springtide.jobs.remote_job import RemoteJob
+from springtide.jobs.schedules import Repeat, no_schedule
 from springtide.jobs.transport import NoSuchJob, Transport, own_transport
 from springtide.jobs.watching import changes_at
-from springtide.ledger.records import RunRecord
+from springtide.ledger.records import RunRecord, ScheduleRecord
 from springtide.queues.bookkeeping import new_token
 from springtide.queues.model import After
 from springtide.queues.views import JobView
@@ -125,6 +127,33 @@ class RemoteDesk:
         data = _content(name, file, parameter)
         return self.transport.call("PUT", f"inputs/{file.name}", data=data)["file"]
 
+    # --- again and again --------------------------------------------------------------------------------------------
+
+    async def schedule(self, name: str, given: Mapping[str, Any], asked: Asked, repeat: Repeat) -> ScheduleRecord:
+        """Have an application run again and again; raises what `Desk.schedule` raises."""
+
+        def add() -> ScheduleRecord:
+            offer = self.offer(name)
+            body = {"application": offer.full_name, **self._body(offer, given, asked), **asdict(repeat)}
+            return schedule_of(self.transport.call("POST", "schedules", body))
+
+        return await asyncio.to_thread(add)
+
+    async def schedules(self, *, ended: bool = False) -> list[ScheduleRecord]:
+        """Return the user's schedules, the oldest first."""
+        query = {"ended": "true"} if ended else None
+        return [schedule_of(one) for one in await asyncio.to_thread(self.transport.get, "schedules", query)]
+
+    async def set_schedule(self, token: str, state: str) -> ScheduleRecord:
+        """Pause one of the user's schedules, go on with it, or end it."""
+        if not token.isalnum():
+            raise no_schedule(token)
+        try:
+            path = f"schedules/{token}/{state}"
+            return schedule_of(await asyncio.to_thread(self.transport.call, "POST", path))
+        except NoSuchJob:
+            raise no_schedule(token) from None
+
     # --- watching ---------------------------------------------------------------------------------------------------
 
     async def runs(self, *, limit: int | None = 50) -> list[RunRecord]:
@@ -218,6 +247,22 @@ def record_of(shown: Mapping[str, Any]) -> RunRecord:
         progress=shown["progress"],
         progress_words=shown.get("progress_words") or "",
         progress_time=_seconds(shown.get("progress_time")),
+        recorded=_seconds(shown["recorded"]) or 0.0,
+    )
+
+
+def schedule_of(shown: Mapping[str, Any]) -> ScheduleRecord:
+    """Return a schedule as the broker shows it."""
+    request = {name: shown[name] for name in ("parameters", "options", "sweep")}
+    return ScheduleRecord(
+        **{
+            name: shown[name] for name in ("token", "user", "application", "cron", "zone", "missed", "overlap", "state")
+        },
+        request=json.dumps(request),
+        due=_seconds(next(iter(shown["due"]), None)),
+        last_due=_seconds(shown["last_due"]),
+        last_run=shown["last_job"] or "",
+        problem=shown["problem"] or "",
         recorded=_seconds(shown["recorded"]) or 0.0,
     )
 

@@ -15,6 +15,10 @@ LOST = "lost"
 """State of a job that should exist and does not: asked successfully, and not there."""
 OVER = ("finished", REFUSED, LOST)
 """States after which nothing happens any more."""
+ON = "on"
+PAUSED = "paused"
+ENDED = "ended"
+"""States of a schedule."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,43 @@ class RunRecord:
     """From 0 to 1, as its program said last."""
     progress_words: str = ""
     progress_time: float | None = None
+    recorded: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScheduleRecord:
+    """An application that runs again and again, when a cron expression is due."""
+
+    token: str
+    """Random; the primary key."""
+    user: str
+    application: str
+    """``ENVIRONMENT/NAME``."""
+    cron: str
+    """Five fields."""
+    zone: str
+    """Name of the time zone in which it is due."""
+    missed: str
+    """What becomes of times at which nobody was there: "skip", "once" or "all"."""
+    overlap: bool
+    """Whether a run may start while the one before still goes on."""
+    request: str
+    """What is submitted, as JSON."""
+    keeper: str = ""
+    """Who starts it: "broker", or empty: its user's own account."""
+    state: str = ON
+    """"on", "paused" or "ended"."""
+    due: float | None = None
+    """When it is due next; None while it is not on, or if that never comes."""
+    last_due: float | None = None
+    last_run: str = ""
+    """Token of the run that was submitted last."""
+    problem: str = ""
+    """Why nothing was submitted when it was due last."""
+    claimed_by: str = ""
+    """Which process starts what is due just now."""
+    claimed_until: float = 0.0
+    """Until then, unless it says so again."""
     recorded: float = 0.0
 
 

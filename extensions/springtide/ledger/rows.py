@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, insert, select, update
 
 from springtide.errors import LedgerError
-from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord
-from springtide.ledger.schema import events, jobs, machines, runs
+from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord, ScheduleRecord
+from springtide.ledger.schema import events, jobs, machines, runs, schedules
 
-Record = TypeVar("Record", JobRecord, MachineRecord, RunRecord, Event)
+Record = TypeVar("Record", JobRecord, MachineRecord, RunRecord, ScheduleRecord, Event)
 
 
 @dataclass(frozen=True)
@@ -82,4 +82,5 @@ def storable(value: Any) -> Any:
 JOBS = Rows(jobs, JobRecord)
 MACHINES = Rows(machines, MachineRecord)
 RUNS = Rows(runs, RunRecord)
+SCHEDULES = Rows(schedules, ScheduleRecord)
 EVENTS = Rows(events, Event)

@@ -6,7 +6,7 @@ Each table has the fields of its record in `springtide.ledger.records`, in their
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Identity, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Identity, Index, Integer, MetaData, Table, Text, text
 
 # SQLite numbers rows by itself only where the column is called INTEGER.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -127,6 +127,31 @@ runs = Table(
     _figure("recorded", nullable=False),
     Index("runs_of_user", "user", "number"),
     Index("runs_by_time", "recorded"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    _number(),
+    Column("token", Text, nullable=False, unique=True),
+    _text("user"),
+    _text("application"),
+    _text("cron"),
+    _text("zone"),
+    _text("missed"),
+    Column("overlap", Boolean, nullable=False),
+    _text("request"),
+    _text("keeper"),
+    _text("state"),
+    _figure("due"),
+    _figure("last_due"),
+    _text("last_run"),
+    _text("problem"),
+    _text("claimed_by"),
+    _figure("claimed_until", nullable=False),
+    _figure("recorded", nullable=False),
+    Index("schedules_of_user", "user", "number"),
+    Index("schedules_by_due", "due"),
 )
 
 # No foreign key: a token may be a job's, a machine's, or of neither.

@@ -22,13 +22,14 @@ from springtide.ledger.migrate import migrate
 from springtide.ledger.problems import in_words
 from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord
 from springtide.ledger.rows import EVENTS, JOBS, MACHINES, RUNS, storable
+from springtide.ledger.schedules import ScheduleRows
 from springtide.ledger.schema import STILL_OPEN, STILL_THERE, events, jobs, machines, runs
 
 _PATIENCE_S = 10.0
 _NAMES_AT_ONCE = 500
 
 
-class Ledger:
+class Ledger(ScheduleRows):
     """The database of what was submitted or created. Made by `open`."""
 
     def __init__(self, url: URL, engine: Engine) -> None:
