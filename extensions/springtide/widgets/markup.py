@@ -27,6 +27,16 @@ def wrong(words: str) -> str:
     return f'<div class="springtide-wrong" role="alert">{escape(words)}</div>' if words else ""
 
 
+def hint(words: str) -> str:
+    """Return what helps with something, less loud than the rest."""
+    return f'<div style="color:var(--jp-ui-font-color2,inherit)">{escape(words)}</div>' if words else ""
+
+
+def status(words: str) -> str:
+    """Return what has happened, as a screen reader says it when it has nothing else to say."""
+    return f'<div role="status">{escape(words)}</div>'
+
+
 def table(looks: Sequence[Look], text: Translate) -> str:
     """Return jobs as a table."""
     if not looks:
