@@ -45,7 +45,8 @@ class Field(ipywidgets.VBox):
         self.wrong = ""
         self._kept = before is not None
         self._language, self._text = language, translator(language)
-        self._words = ipywidgets.HTML()
+        # Below the control, not below its label.
+        self._words = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0 0 0 12.5em"))
         self._several = ipywidgets.Checkbox(description=self._text("widgets.several"), indent=False)
         self._control = self._one()
         self._many = self._of_many()

@@ -64,7 +64,10 @@ class Form(ipywidgets.VBox):
         self.site = self._sites(spec)
         self._refused, self._estimate, self._message = (ipywidgets.HTML() for _ in range(3))
         self.button = ipywidgets.Button(
-            description=self.text("widgets.launch"), button_style="primary", icon="play", layout={"width": "auto"}
+            description=self.text("widgets.launch"),
+            button_style="primary",
+            icon="play",
+            layout={"align_self": "flex-start"},
         )
         self.button.on_click(lambda _: self.launch())
         limits = ipywidgets.HTML(markup.hint(resources(offer.application.resources, language)))
