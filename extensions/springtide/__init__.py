@@ -4,6 +4,7 @@ What notebooks and scripts call::
 
     job = springtide.run("instrument-noise", duration="1 d", seed=range(8))
     job.wait().plot()
+    springtide.launcher()
     springtide.jobs()
 """
 
@@ -20,6 +21,7 @@ _LAZY = {
     "chain": "springtide.jobs.api",
     "job": "springtide.jobs.api",
     "jobs_table": "springtide.widgets.opening",
+    "launcher": "springtide.widgets.opening",
     "run": "springtide.jobs.api",
     "schedule": "springtide.jobs.repeating",
     "schedules": "springtide.jobs.repeating",

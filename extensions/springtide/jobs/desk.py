@@ -237,9 +237,24 @@ class Desk:
             runs[follow.token] = await self.run(follow.token, field="after")
         return runs
 
+    async def foresee(self, name: str, given: Mapping[str, Any], asked: Asked) -> tuple[int, list[routing.Candidate]]:
+        """Return how many runs something has, and the sites that could run it; nothing is submitted.
+
+        Raises
+        ------
+        SpringtideError
+            As `plan` and `candidates` do.
+        """
+        _, spec, _ = await self.plan(name, given, asked)
+        return len(spec.runs), await self.candidates(spec, asked.site)
+
     async def candidates(self, spec: JobSpec, wished: str, *, foreseeing: bool = True) -> list[routing.Candidate]:
         """Return the sites that could run something, and when it may start there: see `placing.candidates_for`."""
         return await candidates_for(self, spec, wished, foreseeing=foreseeing)
+
+    def site_names(self) -> list[str]:
+        """Return the sites that run jobs, the nearest first."""
+        return self.names_of_sites(routing.AUTO)
 
     def names_of_sites(self, wished: str) -> list[str]:
         """Return the sites that may be meant, the nearest first.

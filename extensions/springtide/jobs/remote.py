@@ -7,9 +7,11 @@ name are sent, and what jobs leave is fetched when somebody looks at it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from springtide.errors import ParameterError
+from springtide.jobs import routing
+from springtide.jobs.applications.files import Home
 from springtide.jobs.applications.load import Offer, find_offer
 from springtide.jobs.applications.models import Application
 from springtide.jobs.applications.parameters import FileParameter
@@ -29,7 +33,8 @@ from springtide.jobs.transport import NoSuchJob, Transport, own_transport
 from springtide.jobs.watching import changes_at
 from springtide.ledger.records import RunRecord, ScheduleRecord
 from springtide.queues.bookkeeping import new_token
-from springtide.queues.model import After
+from springtide.queues.foreseeing import Foreseen
+from springtide.queues.model import After, Estimate
 from springtide.queues.views import JobView
 from springtide.units import format_memory
 
@@ -48,6 +53,7 @@ class RemoteDesk:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self._sent_before: dict[Any, str] = {}
 
     # --- applications -----------------------------------------------------------------------------------------------
 
@@ -76,6 +82,26 @@ class RemoteDesk:
         body = {"application": offer.full_name, **self._body(offer, given, asked)}
         return record_of(self.transport.call("POST", path, body))
 
+    async def foresee(self, name: str, given: Mapping[str, Any], asked: Asked) -> tuple[int, list[routing.Candidate]]:
+        """Return how many runs something has, and the sites that could run it; nothing is submitted."""
+
+        def ask() -> dict[str, Any]:
+            offer = self.offer(name)
+            body = {"application": offer.full_name, **self._body(offer, given, asked, kept=self._sent_before)}
+            answer: dict[str, Any] = self.transport.call("POST", "estimates", body)
+            return answer
+
+        answer = await asyncio.to_thread(ask)
+        return int(answer["runs"]), [candidate_of(one) for one in answer["candidates"]]
+
+    def site_names(self) -> list[str]:
+        """Return the sites that run jobs."""
+        return list(self.transport.get("me")["sites"])
+
+    def files(self, start: Path | None) -> Home:
+        """Return where files that parameters name may lie: whatever can be read here can be sent."""
+        return Home(Path.home(), (Path("/"),), start)
+
     async def submit_again(self, before: RunRecord, changes: Mapping[str, Any], asked: Asked) -> RunRecord:
         """Submit a run again, with its seeds and inputs as they were, some of its parameters changed."""
 
@@ -102,30 +128,41 @@ class RemoteDesk:
 
         return await asyncio.to_thread(submit)
 
-    def _body(self, offer: Offer, given: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    def _body(
+        self, offer: Offer, given: Mapping[str, Any], asked: Asked, kept: dict[Any, str] | None = None
+    ) -> dict[str, Any]:
         after: dict[str, list[str]] = {}
         for follow in asked.after:
             after.setdefault(_WHEN[After(follow.when)], []).append(follow.token)
         return {
-            "parameters": {name: self._sent(offer, name, value, asked.start) for name, value in given.items()},
+            "parameters": {name: self._sent(offer, name, value, asked.start, kept) for name, value in given.items()},
             "sweep": dict(asked.sweep),
             "token": asked.token or new_token(),
             **after,
             **{name: getattr(asked, name) for name in ("site", "name", "cores", "memory", "walltime")},
         }
 
-    def _sent(self, offer: Offer, name: str, value: Any, start: Path | None) -> Any:
-        """Return what the broker is given for a parameter: for a file, what it is called there after it was sent."""
+    def _sent(self, offer: Offer, name: str, value: Any, start: Path | None, kept: dict[Any, str] | None) -> Any:
+        """Return what the broker is given for a parameter: for a file, what it is called there after it was sent.
+
+        Files that `kept` knows are not sent again as long as they stay as they are.
+        """
         parameter = offer.application.parameters.get(name)
         if not isinstance(parameter, FileParameter) or value is None:
             return value
         if isinstance(value, (list, tuple)):
-            return [self._sent(offer, name, one, start) for one in value]
+            return [self._sent(offer, name, one, start, kept) for one in value]
         if not isinstance(value, (str, os.PathLike)):
             return value
         file = (start or Path.home()) / Path(value).expanduser()
         data = _content(name, file, parameter)
-        return self.transport.call("PUT", f"inputs/{file.name}", data=data)["file"]
+        content = (file.name, hashlib.sha256(data).digest())
+        if kept is not None and content in kept:
+            return kept[content]
+        sent: str = self.transport.call("PUT", f"inputs/{file.name}", data=data)["file"]
+        if kept is not None:
+            kept[content] = sent
+        return sent
 
     # --- again and again --------------------------------------------------------------------------------------------
 
@@ -275,8 +312,15 @@ def look_of(shown: Mapping[str, Any]) -> Look:
     return Look(record_of(shown), view, int(shown["runs"]))
 
 
-def _seconds(time: str | None) -> float | None:
-    return datetime.fromisoformat(time).timestamp() if time else None
+def candidate_of(shown: Mapping[str, Any]) -> routing.Candidate:
+    """Return a site that could run something, as the broker foresees it."""
+    times = shown["expected_start_s"]
+    estimate = Estimate(median_s=times[1], low_s=times[0], high_s=times[2], source="both") if times else None
+    return routing.Candidate(str(shown["site"]), Foreseen(time.time(), estimate), shown["objection"] or "")
+
+
+def _seconds(at: str | None) -> float | None:
+    return datetime.fromisoformat(at).timestamp() if at else None
 
 
 def _content(name: str, file: Path, parameter: FileParameter) -> bytes:

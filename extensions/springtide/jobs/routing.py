@@ -58,11 +58,12 @@ def choose(candidates: Sequence[Candidate], language: str) -> tuple[Candidate, s
     best = min(possible, key=lambda one: max(AT_ONCE_S, one.start_s))
     if len(candidates) == 1:
         return best, text("jobs.only_site", site=best.site)
-    parts = [_words(one, language) for one in (best, *(one for one in candidates if one is not best))]
+    parts = [start_at(one, language) for one in (best, *(one for one in candidates if one is not best))]
     return best, f"{text('jobs.chosen', site=best.site)} {'; '.join(parts)}."
 
 
-def _words(one: Candidate, language: str) -> str:
+def start_at(one: Candidate, language: str) -> str:
+    """Return when a job may be expected to start at a site, or why it never can, in words."""
     text = translator(language)
     if one.objection:
         return text("jobs.start_impossible", site=one.site, words=one.objection.rstrip("."))

@@ -1,4 +1,4 @@
-"""One stream of changes for all widgets of a process, open while somebody listens."""
+"""What widgets do beside the notebook: work that ends with its widget, and one stream of changes for each table."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ Listener = Callable[[list[Look], str], None]
 _PAUSE_S = 5.0
 
 
-class Follower:
-    """Tells a listener of a desk's jobs until it is closed; what goes wrong is told as words, and tried again."""
+class Works:
+    """Coroutines on the loop of jobs; none outlives the widget that closes this."""
 
-    def __init__(self, desk: Desk | RemoteDesk, listener: Listener, *, limit: int) -> None:
-        self._desk, self._listener, self._limit = desk, listener, limit
+    def __init__(self) -> None:
         self._futures: set[Future[Any]] = set()
-        self.start(self._follow())
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run something that ends with this at the latest."""
@@ -40,6 +38,15 @@ class Follower:
     def closed(self) -> bool:
         """Whether nothing of it runs any more."""
         return not self._futures
+
+
+class Follower(Works):
+    """Tells a listener of a desk's jobs until it is closed; what goes wrong is told as words, and tried again."""
+
+    def __init__(self, desk: Desk | RemoteDesk, listener: Listener, *, limit: int) -> None:
+        super().__init__()
+        self._desk, self._listener, self._limit = desk, listener, limit
+        self.start(self._follow())
 
     async def _follow(self) -> None:
         while True:

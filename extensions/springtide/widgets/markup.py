@@ -24,7 +24,19 @@ _WIDTHS = ("14%", "20%", "10%", "11%", "16%", "29%")
 
 def wrong(words: str) -> str:
     """Return what is wrong, as a screen reader says it at once."""
-    return f'<div class="springtide-wrong" role="alert">{escape(words)}</div>' if words else ""
+    style = "color:var(--jp-error-color1,#b00);line-height:1.4"
+    return f'<div style="{style}" role="alert">{escape(words)}</div>' if words else ""
+
+
+def hint(words: str) -> str:
+    """Return what helps with something, less loud than the rest."""
+    style = "color:var(--jp-ui-font-color2,inherit);line-height:1.4"
+    return f'<div style="{style}">{escape(words)}</div>' if words else ""
+
+
+def status(words: str) -> str:
+    """Return what has happened, as a screen reader says it when it has nothing else to say."""
+    return f'<div role="status">{escape(words)}</div>'
 
 
 def table(looks: Sequence[Look], text: Translate) -> str:

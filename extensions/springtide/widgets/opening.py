@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from springtide.jobs.api import desk
 from springtide.texts import pick_language
+from springtide.widgets.launcher import Launcher
 from springtide.widgets.table import JobsTable
 
 Shown = TypeVar("Shown")
@@ -18,6 +19,24 @@ _of_cells: dict[str, Any] = {}
 def jobs_table(language: str = "") -> JobsTable:
     """Return a live table of your jobs."""
     return _instead(JobsTable(desk(), language or own_language()))
+
+
+def launcher(application: str = "", *, language: str = "") -> Launcher:
+    """Return a form to launch applications with, and a live table of your jobs.
+
+    Parameters
+    ----------
+    application : str, optional
+        The one to begin with; by default the first of those that ``springtide apps`` lists.
+    language : str, optional
+        "en" or "fr"; by default that of the environment.
+
+    Raises
+    ------
+    UnknownApplication
+        If there is none of this name.
+    """
+    return _instead(Launcher(desk(), language or own_language(), application))
 
 
 def own_language() -> str:

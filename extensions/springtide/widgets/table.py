@@ -21,6 +21,7 @@ from springtide.jobs.remote import RemoteDesk
 from springtide.texts import translator
 from springtide.widgets import markup
 from springtide.widgets.following import Follower
+from springtide.widgets.form import Form
 
 PAGE = 15
 MOST = 2000
@@ -30,21 +31,24 @@ class JobsTable(ipywidgets.VBox):
     """The newest jobs of a desk's user; it keeps nothing that the ledger does not know."""
 
     def __init__(self, desk: Desk | RemoteDesk, language: str = "en") -> None:
-        self.desk, self.text = desk, translator(language)
+        self.desk, self.language, self.text = desk, language, translator(language)
         self.looks: dict[str, Look] = {}
         self.page = 0
+        self._wished = ""
         self._lock = threading.RLock()
         self._table, self._message, self._detail = (ipywidgets.HTML() for _ in range(3))
         self._place = ipywidgets.Label()
+        self._form = ipywidgets.VBox()
         self._chosen = ipywidgets.Dropdown(description=self.text("jobs.head_job"))
         self._earlier = self._button("earlier", lambda: self._turn(-1))
         self._later = self._button("later", lambda: self._turn(1))
         self._cancel = self._button("cancel", lambda: self._do(self._cancel_job))
         self._again = self._button("again", lambda: self._do(self._again_job))
+        self._change = self._button("change", lambda: self._do(self._show_form))
         self._log = self._button("log", lambda: self._do(self._show_log))
         self._outputs = self._button("outputs", lambda: self._do(self._show_outputs))
         self._plot = self._button("plot", lambda: self._do(self._show_plot))
-        acts = [self._log, self._outputs, self._plot, self._cancel, self._again]
+        acts = [self._log, self._outputs, self._plot, self._cancel, self._again, self._change]
         wrap = ipywidgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
@@ -53,6 +57,7 @@ class JobsTable(ipywidgets.VBox):
                 ipywidgets.HBox([self._chosen, *acts], layout=wrap),
                 self._message,
                 self._detail,
+                self._form,
             ]
         )
         self._follower = Follower(desk, self.update, limit=MOST)
@@ -66,8 +71,15 @@ class JobsTable(ipywidgets.VBox):
             self._message.value = markup.wrong(trouble)
             self._draw()
 
+    def choose(self, token: str) -> None:
+        """Show the first page, with this job chosen, as soon as it is known."""
+        with self._lock:
+            self.page, self._wished = 0, token
+            self._draw()
+
     def close(self) -> None:
         """End it, and all that follows jobs for it."""
+        self._close_form()
         if follower := getattr(self, "_follower", None):
             follower.close()
         super().close()
@@ -84,6 +96,8 @@ class JobsTable(ipywidgets.VBox):
             before = self._chosen.value
             self._chosen.options = options
             self._chosen.value = before if before in options else next(iter(options), None)
+        if self._wished in options:
+            self._chosen.value, self._wished = self._wished, ""
 
     def _turn(self, by: int) -> None:
         with self._lock:
@@ -114,7 +128,22 @@ class JobsTable(ipywidgets.VBox):
 
     async def _again_job(self, job: Job) -> None:
         run = await self.desk.submit_again(await self.desk.run(job.token), {}, Asked())
-        self._message.value = f'<div role="status">{escape(self.text("widgets.submitted", job=run.token))}</div>'
+        self._message.value = markup.status(self.text("widgets.submitted", job=run.token))
+        self.choose(run.token)
+
+    async def _show_form(self, job: Job) -> None:
+        """Show the form of the job's application, with what the job had."""
+        run = await self.desk.run(job.token)
+        offer = await asyncio.to_thread(self.desk.offer, run.application)
+        form = await asyncio.to_thread(
+            Form, self.desk, offer, self.language, before=run, submitted=lambda new: self.choose(new.token)
+        )
+        self._close_form()
+        self._form.children = [form]
+
+    def _close_form(self) -> None:
+        for form in getattr(self, "_form", ipywidgets.VBox()).children:
+            form.close()
 
     async def _show_log(self, job: Job) -> None:
         self._detail.value = markup.log_tail(await asyncio.to_thread(lambda: job.log))

@@ -72,18 +72,18 @@ def read_values(
         if name not in application.parameters:
             known = ", ".join(application.parameters) or "none"
             raise ParameterError(name, "This application has no such parameter.", f"It has: {known}.")
-    several = {name: _several(name, application.parameters[name], value) for name, value in (sweep or {}).items()}
+    several = dict(sweep or {})
     for name, value in given.items():
         if isinstance(value, (list, tuple, range)):
             several[name] = list(value)
     if both := [name for name in sweep or {} if name in given]:
         raise ParameterError(both[0], "It is given twice, once to be swept.", "Give it once.")
-    choices = []
-    for name, parameter in application.parameters.items():
-        raw = several.get(name, [given.get(name)])
-        if name in several:
-            _check_sweep(name, parameter, raw)
-        choices.append([read_value(name, parameter, one, home) for one in raw])
+    choices = [
+        read_several(name, parameter, several[name], home)
+        if name in several
+        else [read_value(name, parameter, given.get(name), home)]
+        for name, parameter in application.parameters.items()
+    ]
     count = _count(choices, list(several))
     runs = tuple(dict(zip(application.parameters, values, strict=True)) for values in itertools.product(*choices))
     assert len(runs) == count
@@ -106,6 +106,19 @@ def _check_sweep(name: str, parameter: Parameter, values: Sequence[Any]) -> None
         raise ParameterError(name, "The list of values is empty.", "Give one or more.")
     if len(values) > MOST_RUNS:
         raise ParameterError(name, f"The sweep has more than {MOST_RUNS} runs.", f"At most {MOST_RUNS}.")
+
+
+def read_several(name: str, parameter: Parameter, raw: Any, home: Home) -> list[Value]:
+    """Return the values of a sweep, given as a list or as people type several.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is none that this parameter may have, or there are none, or too many.
+    """
+    values = _several(name, parameter, raw)
+    _check_sweep(name, parameter, values)
+    return [read_value(name, parameter, one, home) for one in values]
 
 
 def read_value(name: str, parameter: Parameter, raw: Any, home: Home) -> Value:
