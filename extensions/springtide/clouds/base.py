@@ -82,6 +82,18 @@ class Cloud(ABC):
             If the cloud did not answer.
         """
 
+    async def prepare(self) -> str:
+        """Have ready what the first machine would else wait for; return this machine's address as machines reach it.
+
+        Empty where the cloud cannot know it. Called before a scheduler listens for workers on machines.
+
+        Raises
+        ------
+        CloudError
+            If it cannot be made ready.
+        """
+        return ""
+
     @abstractmethod
     async def create(self, spec: MachineSpec, token: str) -> MachineInfo:
         """Ask for a machine; return as soon as the cloud has accepted. Called after the ledger's row is written.

@@ -85,12 +85,17 @@ class QemuCloud(Cloud):
 
     @property
     def host_address(self) -> str:
-        """Where the machines find this machine; it listens there from the first machine on."""
+        """Where the machines find this machine; an address of its own from `prepare` or the first machine on."""
         return self._bridge.gateway if self._bridge else USER_MODE_GATEWAY
 
     async def flavours(self) -> tuple[Flavour, ...]:
         """Return the sizes on offer."""
         return self.settings.flavours
+
+    async def prepare(self) -> str:
+        """Have the machine image and the network, which goes with the last machine."""
+        await self._aside(self._prepare)
+        return self.host_address
 
     async def create(self, spec: MachineSpec, token: str) -> MachineInfo:
         """Start a machine, or return the one that has this token; return when QEMU runs it."""
@@ -115,10 +120,6 @@ class QemuCloud(Cloud):
         """Give back the threads; machines stay."""
         self._threads.shutdown(wait=False)
 
-    async def prepare(self) -> GuestImage:
-        """Have the machine image, which the first machine would else wait for."""
-        return await self._aside(self._image)
-
     async def _aside(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -129,6 +130,12 @@ class QemuCloud(Cloud):
 
     def _image(self) -> GuestImage:
         return build_image(self.settings.image, self.settings.images, self.settings.progress)
+
+    def _prepare(self) -> None:
+        self._image()
+        with self._alone():
+            if self._bridge:
+                self._bridge.set_up()
 
     def _create(self, spec: MachineSpec, token: str) -> MachineInfo:
         flavour = self._flavour(spec)

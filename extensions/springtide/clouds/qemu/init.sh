@@ -76,7 +76,7 @@ umount /seed
 say "user-data starts"
 . /image.env
 SPRINGTIDE_ENVIRONMENT_DIGEST=$(option digest)
-export SPRINGTIDE_ENVIRONMENT_DIGEST
+export SPRINGTIDE_ENVIRONMENT_DIGEST SPRINGTIDE_INIT=1
 chroot /root /run/user-data < /dev/null > /dev/console 2>&1
 status=$?
 say "user-data ended with $status"
