@@ -230,6 +230,83 @@ BAD: dict[str, Bad] = {
     "pool with host bits": Bad(
         site("local\n    network_pool: 10.1.2.3/16"), 7, "sites.extra.network_pool", "network", "10.1.2.3", "10.213.0.0"
     ),
+    # --- clouds
+    "cloud key misspelt": Bad(
+        site("qemu\n    flavors: {}"), 7, "sites.extra.flavors", "'flavours'", "'flavors'", "budget"
+    ),
+    "cloud of sessions": Bad(
+        HEAD + "sites: {desk: {kind: local}, vm: {kind: qemu}}\nprofiles:\n- name: one\n  site: vm\n",
+        5,
+        "profiles[0].site",
+        "is a cloud, where no sessions run",
+        "'vm'",
+        "desk",
+    ),
+    "no flavour": Bad(site("qemu\n    flavours: {}"), 7, "sites.extra.flavours", "empty", "", "at least one"),
+    "flavour's name": Bad(
+        site("qemu\n    flavours:\n      a b: {cores: 1, memory: 1G}"),
+        8,
+        "sites.extra.flavours['a b']",
+        "flavour's name",
+        "'a b'",
+        "letters",
+    ),
+    "flavour without memory": Bad(
+        site("qemu\n    flavours:\n      a: {cores: 1}"), 8, "sites.extra.flavours.a.memory", "missing", "", "Memory"
+    ),
+    "flavour of half a core": Bad(
+        site("qemu\n    flavours:\n      a: {cores: 0.5, memory: 1G}"),
+        8,
+        "sites.extra.flavours.a.cores",
+        "whole number",
+        "0.5",
+    ),
+    "flavour's key": Bad(
+        site("qemu\n    flavours:\n      a: {cores: 1, memory: 1G, price: 2}"),
+        8,
+        "sites.extra.flavours.a.price",
+        "not known",
+        "'price'",
+        "price_per_hour",
+    ),
+    "flavour larger than all memory": Bad(
+        site("qemu\n    flavours:\n      a: {cores: 1, memory: 16G}\n    maximum_memory: 8G"),
+        9,
+        "sites.extra.maximum_memory",
+        "less than the flavour a has",
+        "8G",
+        "16G or more",
+    ),
+    "price below nothing": Bad(
+        site("qemu\n    flavours:\n      a: {cores: 1, memory: 1G, price_per_hour: -1}"),
+        8,
+        "sites.extra.flavours.a.price_per_hour",
+        "too small",
+        "-1",
+    ),
+    "budget in words": Bad(
+        site("qemu\n    budget: 50 EUR"), 7, "sites.extra.budget", "no budget", "50 EUR", "per: week"
+    ),
+    "budget per hour": Bad(
+        site("qemu\n    budget: {amount: 5, per: hour}"), 7, "sites.extra.budget.per", "choices", "'hour'", "day, week"
+    ),
+    "cloud that there is not": Bad(
+        site("openstack"), 5, "sites.extra.kind", "is not one of the choices", "'openstack'", "qemu"
+    ),
+    "machines' network public": Bad(
+        site("qemu\n    network: 8.8.8.0/24"), 7, "sites.extra.network", "machines can have", "8.8.8.0/24", "private"
+    ),
+    "machines' network small": Bad(
+        site("qemu\n    network: 10.1.1.0/30"), 7, "sites.extra.network", "machines can have", "10.1.1.0/30", "6 to"
+    ),
+    "reachable": Bad(site("qemu\n    reachable: [10.1.1.1/8]"), 7, "sites.extra.reachable[0]", "network", "10.1.1.1/8"),
+    "machines for ever": Bad(site("qemu\n    lifetime: never"), 7, "sites.extra.lifetime", "duration", "'never'", "2h"),
+    "machines for a moment": Bad(
+        site("qemu\n    lifetime: 10"), 7, "sites.extra.lifetime", "too short", "10", "minute"
+    ),
+    "quantum of nothing": Bad(
+        site("qemu\n    billing_quantum: 0"), 7, "sites.extra.billing_quantum", "not a duration", "0", "90m"
+    ),
     "commands folder": Bad(
         site("pbspro\n    commands: /opt/nopbs/bin"), 7, "sites.extra.commands", "folder", "/opt/nopbs/bin", "existing"
     ),

@@ -48,6 +48,12 @@ def test_every_shipped_lab_file_follows_it(file: Path) -> None:
         {"sites": {"desk": {"kind": "local", "environment_variables": {"OMP_NUM_THREADS": 2}}}},
         {"sites": {"desk": {"kind": "slurm", "directives": ["--exclusive"]}}},
         {"authentication": {"kind": "custom", "class": "github", "options": {"A": {"b": [1]}}}},
+        {"sites": {"desk": {"kind": "qemu", "budget": 5, "lifetime": "2h"}}},
+        {
+            "sites": {
+                "desk": {"kind": "qemu", "flavours": {"m1.a": {"cores": 1, "memory": "1G", "price_per_hour": 0.1}}}
+            }
+        },
     ],
 )
 def test_short_forms_follow_it(parts: dict[str, Any]) -> None:
@@ -61,6 +67,7 @@ def test_short_forms_follow_it(parts: dict[str, Any]) -> None:
         {"sites": {}},
         {"sites": {"desk": {"kind": "condor"}}},
         {"sites": {"desk": {"kind": "local", "pids": 1}}},
+        {"sites": {"desk": {"kind": "qemu", "flavours": {"a b": {"cores": 1, "memory": "1G"}}}}},
         {"sites": {"desk": {"kind": "local", "environment_variables": {"JUPYTERHUB_X": "1"}}}},
         {"sites": {"Big Iron": {"kind": "local"}}},
         {"hub": {"port": 0}},

@@ -11,6 +11,7 @@ import click
 
 from springtide.errors import ApplicationFileError, LabFileError
 from springtide.jobs.applications.load import Offer, applications_of
+from springtide.lab.clouds import CloudSite, MachineSize
 from springtide.lab.load import load_lab
 from springtide.lab.models import CpuRange, Lab, LocalSite, MemoryRange, Profile, WalltimeRange
 from springtide.lab.profiles import label, queues_of, site_label
@@ -56,16 +57,18 @@ def schema() -> None:
 
 
 def _as_json(file: Path, lab: Lab) -> dict[str, Any]:
-    described = lab.model_dump(mode="json", by_alias=True, include={"lab", "sites", "environments", "profiles"})
+    described = lab.model_dump(mode="json", by_alias=True, include={"lab", "every_site", "environments", "profiles"})
     # The variables of a site may hold keys of other services.
     for site in described["sites"].values():
-        site["environment_variables"] = sorted(site["environment_variables"])
+        if "environment_variables" in site:
+            site["environment_variables"] = sorted(site["environment_variables"])
     return {"file": str(file), "ok": True, **described}
 
 
 def _in_words(file: Path, lab: Lab, offers: Mapping[str, Offer]) -> list[str]:
     lines = [f"{file} is right. {lab.lab.name}, http://{_in_url(lab.hub.address)}:{lab.hub.port}", "", "Sites"]
     lines += [f"  {name}: {_describe_site(lab, name)}" for name in lab.sites]
+    lines += [f"  {name}: {_describe_cloud(name, cloud)}" for name, cloud in lab.clouds.items()]
     lines += ["", "Profiles"]
     for profile in lab.profiles:
         lines += [f"  {profile.name}: {label(profile, 'en')}", f"    {_describe_profile(lab, profile)}"]
@@ -87,6 +90,25 @@ def _describe_site(lab: Lab, name: str) -> str:
     called = site_label(lab, name, "en")
     words = [what] + ([f'called "{called}"'] if called != name else [])
     return ", ".join(words + (["offered where it is found"] if site.optional else []))
+
+
+def _describe_cloud(name: str, cloud: CloudSite) -> str:
+    words = [
+        "virtual machines of this machine",
+        f"at most {cloud.maximum_machines} for {describe_duration(cloud.lifetime)} each",
+    ]
+    if cloud.label and cloud.label.en != name:
+        words.append(f'called "{cloud.label.en}"')
+    if cloud.budget:
+        words.append(f"{cloud.budget.amount:g} {cloud.currency} a {cloud.budget.per}")
+    sizes = [_describe_size(flavour, size, cloud.currency) for flavour, size in cloud.flavours.items()]
+    return "\n    ".join((", ".join(words), *sizes))
+
+
+def _describe_size(name: str, size: MachineSize, currency: str) -> str:
+    price = f"{size.price_per_hour:g} {currency} an hour" if size.price_per_hour else "free of charge"
+    cores = f"{size.cores} core" + ("" if size.cores == 1 else "s")
+    return f"{name}: {cores}, {format_memory(size.memory)}, {price}"
 
 
 def _describe_profile(lab: Lab, profile: Profile) -> str:

@@ -17,18 +17,19 @@ from springtide.lab.document import Document, Place, dotted
 from springtide.lab.fields import Surroundings, is_loopback
 from springtide.lab.models import (
     SHIPPED_ENVIRONMENTS,
+    AnySite,
     Authentication,
     BatchSite,
+    CloudSite,
     Environment,
     Hub,
     LocalSite,
     Profile,
-    Site,
 )
 from springtide.lab.problems import place_of
 
 T = TypeVar("T")
-_SITE: TypeAdapter[LocalSite | BatchSite] = TypeAdapter(Site)
+_SITE: TypeAdapter[LocalSite | BatchSite | CloudSite] = TypeAdapter(AnySite)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Parts:
     hub: Hub | None
     authentication: Authentication | None
     environments: dict[str, Environment | None]
-    sites: dict[str, LocalSite | BatchSite | None]
+    sites: dict[str, LocalSite | BatchSite | CloudSite | None]
     profiles: dict[int, Profile]
 
 
@@ -143,9 +144,14 @@ def _check_profile(place: Place, profile: Profile, parts: Parts, noted: Document
     if profile.environment not in environments:
         noted.complain((*place, "environment"), "is no environment", repr(profile.environment), _listed(environments))
     # Without a word about sites there is nothing to compare with, and that they are missing is said already.
-    if parts.sites and profile.site not in parts.sites:
-        noted.complain((*place, "site"), "is no site of this lab", repr(profile.site), _listed(parts.sites))
     site = parts.sites.get(profile.site)
+    of_sessions = [name for name, one in parts.sites.items() if not isinstance(one, CloudSite)]
+    if parts.sites and profile.site not in parts.sites:
+        noted.complain((*place, "site"), "is no site of this lab", repr(profile.site), _listed(of_sessions))
+    if isinstance(site, CloudSite):
+        allowed = _listed(of_sessions) or "a site of kind local or of a batch queue"
+        noted.complain((*place, "site"), "is a cloud, where no sessions run", repr(profile.site), allowed)
+        return
     if isinstance(site, LocalSite):
         _check_local(place, profile, noted)
     elif isinstance(site, BatchSite):

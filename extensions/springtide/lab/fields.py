@@ -39,7 +39,7 @@ _IMAGE = re.compile(
     rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{{1,5}})?/)?{_REPOSITORY_PART}(?:/{_REPOSITORY_PART})*"
     r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
-_PRIVATE_NETWORKS = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+PRIVATE_NETWORKS = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _check_pool(text: str) -> str:
         network = ipaddress.IPv4Network(text)
     except ValueError:
         raise wrong("is not a network", allowed=allowed) from None
-    if not any(network.subnet_of(private) for private in _PRIVATE_NETWORKS):
+    if not any(network.subnet_of(private) for private in PRIVATE_NETWORKS):
         raise wrong("is not a private network", allowed=allowed)
     if network.prefixlen > SMALLEST_POOL_PREFIX:
         raise wrong("is too small: every user gets a network from it", allowed=allowed)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from springtide.lab.clouds import CloudSite as CloudSite
+from springtide.lab.clouds import QemuSite
 from springtide.lab.fields import (
     NAME_FORM as NAME_FORM,
 )
@@ -53,41 +55,14 @@ from springtide.lab.fields import (
     read_memory,
     wrong,
 )
+from springtide.lab.parts import Model as Model
+from springtide.lab.parts import Text as Text
 from springtide.units import describe_duration, format_memory
 
 BatchKind = Literal["pbspro", "torque", "slurm"]
 BATCH_KINDS: tuple[BatchKind, ...] = ("pbspro", "torque", "slurm")
 SHIPPED_ENVIRONMENTS = ("base", "lisa")
 """Environments every lab has without declaring them; their recipes come with Springtide."""
-
-
-class Model(BaseModel):
-    """Base of all lab file models: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_means_defaults(cls, value: Any) -> Any:
-        return {} if value is None else value
-
-
-class Text(Model):
-    """A text shown to people: a plain string, or ``{en: …, fr: …}``."""
-
-    en: FilledLine
-    """The text in English."""
-    fr: OneLine = ""
-    """The text in French; empty: the English one is shown."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: Any) -> Any:
-        return {"en": value} if isinstance(value, str) else value
-
-    def in_language(self, language: str) -> str:
-        """Return the text in `language` ("en" or "fr"), English where there is no translation."""
-        return self.fr if language == "fr" and self.fr else self.en
 
 
 class LabIdentity(Model):
@@ -296,7 +271,9 @@ class BatchSite(Model):
         return commands
 
 
-Site = Annotated[LocalSite | BatchSite, Field(discriminator="kind")]
+Site = LocalSite | BatchSite
+"""A site where sessions run."""
+AnySite = Annotated[LocalSite | BatchSite | QemuSite, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -419,8 +396,8 @@ class Lab(Model):
     """Container images with their kernels."""
     registries: dict[RegistryHost, Registry] = {}
     """Image registries by their name, with the port where there is one. ``springtide env push`` sends to the first."""
-    sites: Annotated[dict[Name, Site], Field(min_length=1)]
-    """Places where sessions run."""
+    every_site: Annotated[dict[Name, AnySite], Field(min_length=1, alias="sites")]
+    """Places where sessions run, and clouds whose machines work for them."""
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
     """What users pick from, in the order of the page."""
     tutorials: Folder | None = None
@@ -430,3 +407,13 @@ class Lab(Model):
     @classmethod
     def _no_environments(cls, value: Any) -> Any:
         return {} if value is None else value
+
+    @property
+    def sites(self) -> dict[str, LocalSite | BatchSite]:
+        """The sites where sessions run."""
+        return {name: site for name, site in self.every_site.items() if isinstance(site, LocalSite | BatchSite)}
+
+    @property
+    def clouds(self) -> dict[str, CloudSite]:
+        """The sites where machines are made."""
+        return {name: site for name, site in self.every_site.items() if isinstance(site, CloudSite)}

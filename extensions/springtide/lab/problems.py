@@ -110,7 +110,8 @@ def _explain(detail: ErrorDetails, place: Place, document: Document, root: type[
 def _needed(place: Place, document: Document, root: type[BaseModel]) -> str:
     """Return what a missing key asks for: what the model says about it."""
     models = models_at(place[:-1], document, root) if place else []
-    field = next((model.model_fields[str(place[-1])] for model in models if str(place[-1]) in model.model_fields), None)
+    fields = (field for model in models for field in model.model_fields.items())
+    field = next((field for name, field in fields if place[-1] == (field.alias or name)), None)
     words = (field.description or "") if field else ""
     return words.replace("``", "").split(". ")[0].rstrip(".").replace("\n", " ")
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from springtide.lab.clouds import FLAVOUR_PATTERN
 from springtide.lab.fields import NAME_PATTERN
 from springtide.lab.models import Lab
 from springtide.units import describe_duration, format_memory
@@ -19,8 +20,15 @@ _SHORTHANDS: dict[str, dict[str, Any]] = {
     "CpuRange": {"type": "number", "minimum": 0.05, "maximum": 4096},
     "MemoryRange": {"type": ["string", "integer"]},
     "WalltimeRange": {"type": ["string", "integer"]},
+    "Budget": {"type": "number", "minimum": 0, "maximum": 1e9},
 }
 _MAY_BE_EMPTY = ("LabIdentity", "Hub", "Authentication", "Environment", "CpuRange", "MemoryRange", "WalltimeRange")
+_SHOWN_FIELDS: dict[tuple[str, str], Callable[[int], str]] = {
+    ("QemuSite", "lifetime"): describe_duration,
+    ("QemuSite", "billing_quantum"): describe_duration,
+    ("QemuSite", "maximum_memory"): format_memory,
+    ("QemuSite", "disk"): format_memory,
+}
 _SHOWN_DEFAULTS: dict[str, Callable[[int], str]] = {
     "MemoryRange": format_memory,
     "WalltimeRange": describe_duration,
@@ -35,6 +43,12 @@ def lab_schema() -> dict[str, Any]:
         for field in definitions[name]["properties"].values():
             field["default"] = show(field["default"]).replace(" ", "")
     definitions["Hub"]["properties"]["idle_timeout"]["default"] = "3h"
+    for (name, key), shown in _SHOWN_FIELDS.items():
+        field = definitions[name]["properties"][key]
+        field["default"] = shown(field["default"]).replace(" ", "")
+    for size in definitions["QemuSite"]["properties"]["flavours"]["default"].values():
+        size["memory"] = format_memory(size["memory"])
+    definitions["QemuSite"]["properties"]["flavours"]["propertyNames"] = {"pattern": FLAVOUR_PATTERN}
     for name in definitions:
         forms = [definitions[name]]
         forms += [_SHORTHANDS[name]] if name in _SHORTHANDS else []
