@@ -21,6 +21,7 @@ _COMMANDS = {
     "jobs": ("springtide.cli.my_jobs", "jobs"),
     "ledger": ("springtide.cli.ledger", "ledger"),
     "logs": ("springtide.cli.logs", "logs"),
+    "machines": ("springtide.cli.machines", "machines"),
     "queue": ("springtide.cli.queue", "queue"),
     "registry": ("springtide.cli.registry", "registry"),
     "run": ("springtide.cli.run", "run"),

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from springtide.clouds.money import HOUR_S, cost_of, quanta
 from springtide.cluster.decision import Act, Ask, Note, PolicySettings
 from springtide.cluster.late import Late, late_cores
-from springtide.cluster.money import HOUR_S, cost_of, quanta
 from springtide.cluster.need import Need, reckoned
 from springtide.cluster.observation import CloudFlavour, Observation, Pool, PoolKind, WorkerState
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from springtide.clouds.money import cost_of
 from springtide.cluster.observation import Money
-
-HOUR_S = 3600.0
-# Quotients of clock readings are not exact: a millionth of a quantum is no new quantum.
-_EXACT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +23,6 @@ class Charge:
     """When the cloud was first seen without it; None while it exists or may exist."""
     never: bool = False
     """Whether the cloud refused it, so that nothing was ever billed."""
-
-
-def quanta(seconds: float, quantum_s: float) -> int:
-    """Return how many quanta are billed for a machine that lives for `seconds`: at least one."""
-    return max(1, math.ceil(seconds / quantum_s - _EXACT))
-
-
-def cost_of(seconds: float, price_per_hour: float, quantum_s: float) -> float:
-    """Return what a machine costs that lives for `seconds`."""
-    return quanta(seconds, quantum_s) * quantum_s / HOUR_S * price_per_hour
 
 
 def money_of(charges: Iterable[Charge], budget: float | None) -> Money:

@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from springtide.cluster.money import cost_of
+from springtide.clouds.money import cost_of
 from springtide.cluster.simulate.figures import bounded_slowdown
 from springtide.cluster.simulate.swf import Trace, TraceJob
 from springtide.cluster.simulate.world import World

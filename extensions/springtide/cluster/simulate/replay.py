@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from springtide.clouds.money import cost_of
 from springtide.cluster.decision import Ask, Decision, PolicySettings
-from springtide.cluster.money import cost_of
 from springtide.cluster.observation import Money, Observation, Pool, PoolKind, Wait, Work, Worker, WorkerState
 from springtide.cluster.simulate.easy import EasyQueue
 from springtide.cluster.simulate.foresight import Durations, Waits, forecast_s
