@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from springtide.cluster.hybrid import HybridCluster
     from springtide.cluster.pools.base import WorkerOptions
     from springtide.cluster.pools.batch import BatchPool
+    from springtide.cluster.pools.cloud import CloudPool
     from springtide.cluster.pools.local import LocalPool
 
-__all__ = ["BatchPool", "HybridCluster", "LocalPool", "WorkerOptions"]
+__all__ = ["BatchPool", "CloudPool", "HybridCluster", "LocalPool", "WorkerOptions"]
 
 # Loaded when asked for: who replays a trace needs no Dask.
 _PLACES = {
     "BatchPool": "pools.batch",
+    "CloudPool": "pools.cloud",
     "HybridCluster": "hybrid",
     "LocalPool": "pools.local",
     "WorkerOptions": "pools.base",

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Protocol
 
 from springtide.cluster import observation as seen
@@ -162,8 +163,13 @@ class Adapting:
             wait=wait,
             refused=page.outage or (page.words if now < page.again_at else ""),
             asked_at=tuple(at for at in page.asked_at if now - at < _MINUTE_S),
-            **pool.offer(),
+            **self._offer(pool, page),
         )
+
+    def _offer(self, pool: Pool, page: PoolPage) -> dict[str, Any]:
+        """Return what the pool says of itself, its boot time as measured."""
+        offer = pool.offer()
+        return {**offer, "boot_s": median(page.took_s)} if "boot_s" in offer and page.took_s else offer
 
     def _fewest(self, name: str) -> int:
         """Return a pool's part of the fewest workers in all: those that cost nothing fill up first."""
@@ -191,7 +197,8 @@ def _worker(slot: Slot, pool: Pool, page: PoolPage, told: Mapping[str, Any], now
         state=_state(slot, pool),
         asked=now if slot.asked_at is None else slot.asked_at,
         since=(slot.joined_at if slot.joined else None) or (body.started if body and body.started else 0.0),
-        cores=pool.worker.cores,
+        cores=pool.cores_of(slot.flavour),
+        flavour=slot.flavour,
         tasks=told.get("processing", 0),
         idle_since=told.get("idle_since") if slot.joined else None,
         ends=_ends(slot, page),

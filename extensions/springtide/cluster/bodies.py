@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_HOUR_S = 3600.0
+from springtide.clouds.money import HOUR_S, cost_of
 
 
 class BodyState(enum.Enum):
@@ -54,6 +54,16 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Order:
+    """How a worker is wanted, beyond what its pool says of all of them."""
+
+    flavour: str = ""
+    """Of a machine; empty: the pool's own."""
+    lifetime_s: float = 0.0
+    """How long it may exist; 0: as long as all in its pool."""
+
+
+@dataclass(frozen=True)
 class Terms:
     """What the cluster has to know of a pool to plan with it."""
 
@@ -61,6 +71,10 @@ class Terms:
     maximum: int
     price_per_hour: float = 0.0
     """Of one worker."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """The same by flavour, where there are several."""
+    quantum_s: float = 0.0
+    """Billed are whole steps of this length; 0: every second."""
     longest_s: float = 0.0
     """The longest that one worker may exist and cost, its start included; needed where there is a price."""
     join_within_s: float = 600.0
@@ -75,8 +89,9 @@ class Terms:
     @property
     def reserve(self) -> float:
         """The most that one worker can cost."""
-        return self.price_per_hour * self.longest_s / _HOUR_S
+        return self.cost(0.0, self.longest_s)
 
-    def cost(self, asked_at: float, until: float) -> float:
+    def cost(self, asked_at: float, until: float, flavour: str = "") -> float:
         """Return what a worker that existed for this time has cost."""
-        return self.price_per_hour * max(0.0, until - asked_at) / _HOUR_S
+        price, existed_s = self.prices.get(flavour, self.price_per_hour), max(0.0, until - asked_at)
+        return cost_of(existed_s, price, self.quantum_s) if self.quantum_s else price * existed_s / HOUR_S

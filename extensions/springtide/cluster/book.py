@@ -38,6 +38,8 @@ class PoolPage:
     """How many names were given."""
     asked_at: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     """When workers were asked for, those that failed included."""
+    took_s: deque[float] = field(default_factory=lambda: deque(maxlen=9))
+    """How long the last ones took from being asked for to joining."""
 
 
 @dataclass
@@ -216,7 +218,7 @@ class Book:
             slot.reserved = self.reserve_of(slot)
         if was_there and not body.there:
             if slot.asked_at is not None:
-                cost = self.pools[slot.pool].terms.cost(slot.asked_at, now)
+                cost = self.pools[slot.pool].terms.cost(slot.asked_at, now, slot.flavour)
                 self.spent += min(cost, slot.reserved) if slot.reserved else 0.0
             slot.reserved = 0.0
             if slot.joined_at is None and slot.wanted:
@@ -237,6 +239,8 @@ class Book:
                 slot.joined_at = now
                 page = self.pools[slot.pool]
                 page.failures, page.again_at, page.words = 0, 0.0, ""
+                if slot.asked_at is not None:
+                    page.took_s.append(now - slot.asked_at)
         elif slot.joined:
             slot.lost_at = now
         slot.joined = joined
@@ -260,7 +264,9 @@ class Book:
     def cost(self, now: float) -> float:
         """Return what has been spent until now by those that are gone and those that are there."""
         there = (slot for slot in self.slots.values() if slot.reserved and slot.asked_at is not None)
-        return self.spent + sum(self.pools[slot.pool].terms.cost(slot.asked_at or now, now) for slot in there)
+        return self.spent + sum(
+            self.pools[slot.pool].terms.cost(slot.asked_at or now, now, slot.flavour) for slot in there
+        )
 
     def with_terms(self, terms: Terms) -> None:
         """Take over what has become known of a pool, such as its price."""

@@ -7,11 +7,13 @@ In Dask's configuration::
         pools:
           local: {kind: local, maximum: 4}
           cluster: {kind: slurm, maximum: 20, walltime: 2h, cores: 4, memory: 8G, interface: ib0}
+          cloud: {kind: qemu, maximum: 2, lifetime: 1h}
 
-In the lab file, each site with ``workers`` is a pool::
+In the lab file, each site with ``workers`` is a pool, and so is each cloud::
 
     sites:
       cluster: {kind: slurm, queue: batch, workers: {cores: 4, memory: 8G, walltime: 2h, maximum: 20}}
+      cloud: {kind: qemu, maximum_machines: 2}
 """
 
 from __future__ import annotations
@@ -26,12 +28,17 @@ from typing import Any
 import dask
 from pydantic import TypeAdapter, ValidationError
 
+from springtide.clouds.opening import open_cloud, terms_of
 from springtide.cluster.pools.base import Pool, WorkerOptions
 from springtide.cluster.pools.batch import BatchPool
+from springtide.cluster.pools.cloud import CloudPool
 from springtide.cluster.pools.local import LocalPool
+from springtide.environments.catalog import shipped
 from springtide.errors import SpringtideError
+from springtide.lab.clouds import CloudSite
 from springtide.lab.load import load_lab
 from springtide.lab.models import BATCH_KINDS, BatchSite, LocalSite, Site, Workers
+from springtide.ledger.place import state_directory
 
 _KEY = "springtide.cluster.pools"
 _WORKER_FIELDS = {field.name for field in dataclasses.fields(WorkerOptions)}
@@ -62,13 +69,31 @@ def pools_of_lab(path: Path) -> Sequence[Pool]:
     LabFileError
         If the lab file cannot be used.
     """
-    return [_of_site(name, site, site.workers) for name, site in load_lab(path).sites.items() if site.workers]
+    lab = load_lab(path)
+    pools = [_of_site(name, site, site.workers) for name, site in lab.sites.items() if site.workers]
+    return [*pools, *(_of_cloud(name, cloud) for name, cloud in lab.clouds.items())]
+
+
+def _pool_name(name: str) -> str:
+    return _NOT_IN_A_NAME.sub("", name.lower())[:16]
+
+
+def _of_cloud(name: str, site: CloudSite) -> Pool:
+    return CloudPool(
+        _pool_name(name),
+        maximum=site.maximum_machines,
+        cloud=open_cloud(name, site, state_directory(None), shipped()["base"].image),
+        lifetime=site.lifetime,
+        quantum=site.billing_quantum,
+        site_terms=terms_of(site),
+        site_name=name,
+    )
 
 
 def _of_site(name: str, site: Site, workers: Workers) -> Pool:
     said = {key: value for key, value in workers.model_dump(exclude={"walltime", "maximum"}).items() if value}
     options = WorkerOptions(**said)
-    pool: dict[str, Any] = {"name": _NOT_IN_A_NAME.sub("", name.lower())[:16], "worker": options}
+    pool: dict[str, Any] = {"name": _pool_name(name), "worker": options}
     pool |= {"maximum": workers.maximum} if workers.maximum else {}
     if isinstance(site, LocalSite):
         return LocalPool(**pool)
@@ -83,9 +108,11 @@ def _of_dask(name: str, settings: dict[str, Any]) -> Pool:
         options = TypeAdapter(WorkerOptions).validate_python(worker)
         if kind == "local":
             return LocalPool(name, options, **settings)
+        if kind == "qemu":
+            return CloudPool(name, options, **settings)
         if kind not in _BATCH_KINDS:
             raise SpringtideError(
-                f"{_KEY}.{name}: there is no kind of pool “{kind}”.", f"Known: local, {', '.join(_BATCH_KINDS)}."
+                f"{_KEY}.{name}: there is no kind of pool “{kind}”.", f"Known: local, qemu, {', '.join(_BATCH_KINDS)}."
             )
         commands = settings.pop("commands", None)
         site = LocalSite(kind="local") if kind == "queue" else BatchSite(kind=kind, commands=commands)

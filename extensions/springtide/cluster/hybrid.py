@@ -279,6 +279,8 @@ class HybridCluster(Planned, SpecCluster):
         self, limits: Limits, settings: PolicySettings, interval_s: float = 1.0, hint_s: float | None = None
     ) -> Adapting:
         assert self._view is not None
+        lives_s = [pool.terms.longest_s for pool in self.pools.values() if pool.kind is PoolKind.CLOUD]
+        settings = dataclasses.replace(settings, lifetime_s=min([settings.lifetime_s, *lives_s]))
         return Adapting(
             self.book, self.pools, self._view, self._adapted, limits, settings, interval_s, hint_task_s=hint_s
         )

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from springtide.cluster.bodies import Body, Look
+from springtide.cluster.bodies import Body, Look, Order
 from springtide.cluster.book import Book
 from springtide.cluster.pools.base import Pool, Started
 from springtide.cluster.repair import Action, repairs
@@ -178,8 +178,11 @@ class Reconciler:
             self._wake.set()
 
     async def _start(self, pool: Pool, names: Sequence[str]) -> None:
+        slots = (self.book.slots[name] for name in names)
         try:
-            outcomes: Mapping[str, Started] = await pool.start(names)
+            outcomes: Mapping[str, Started] = await pool.start(
+                {slot.name: Order(slot.flavour, slot.lifetime_s) for slot in slots}
+            )
         except SpringtideError as error:
             outcomes = dict.fromkeys(names, error)
         except Exception as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from springtide.cluster.bodies import Body, Look, Terms
+from springtide.cluster.bodies import Body, Look, Order, Terms
 from springtide.cluster.keys import ClusterKeys, KeyFiles
 from springtide.cluster.observation import PoolKind, Wait
 from springtide.errors import SpringtideError
@@ -54,7 +54,7 @@ class WorkerOptions:
     death_timeout_s : float
         How long a worker without its scheduler waits for it; then it ends, and its job or machine with it.
     python : str
-        Python of the workers.
+        Python of the workers; empty: this process's own, and on a machine of its own that of its image.
     interface : str
         Network interface they listen on; empty: the one that leads to the scheduler.
     worker_ports, nanny_ports : str
@@ -68,12 +68,17 @@ class WorkerOptions:
     cores: int = 1
     memory: int | str = 2 * 2**30
     death_timeout_s: float = 60.0
-    python: str = sys.executable
+    python: str = ""
     interface: str = ""
     worker_ports: str = ""
     nanny_ports: str = ""
     local_directory: str = '"${TMPDIR:-/tmp}"'
     options: tuple[str, ...] = ()
+
+    @property
+    def own_python(self) -> str:
+        """Python of workers that see this machine's files."""
+        return self.python or sys.executable
 
     @property
     def memory_bytes(self) -> int:
@@ -121,7 +126,7 @@ class Pool(ABC):
         """
 
     @abstractmethod
-    async def start(self, names: Collection[str]) -> Mapping[str, Started]:
+    async def start(self, names: Mapping[str, Order]) -> Mapping[str, Started]:
         """Ask for workers; return as soon as queue or cloud have accepted. Called by the reconciler."""
 
     @abstractmethod
@@ -151,6 +156,10 @@ class Pool(ABC):
     def offer(self) -> dict[str, Any]:
         """Return what else the policy has to know of the pool: further fields of `observation.Pool`."""
         return {}
+
+    def cores_of(self, flavour: str) -> int:
+        """Return the cores of a worker of that flavour."""
+        return self.worker.cores
 
     @abstractmethod
     async def log(self, name: str) -> str:

@@ -67,7 +67,7 @@ class LocalPool(Pool):
         # The same machine: where the scheduler listens, its workers can listen, too.
         where = () if worker.interface else ("--host", contact.host)
         return [
-            worker.python,
+            worker.own_python,
             *("-m", "distributed.cli.dask_worker", contact.address, "--name", name),
             *("--nthreads", str(worker.cores), "--memory-limit", str(worker.memory_bytes), "--nanny"),
             *("--death-timeout", f"{worker.death_timeout_s:.0f}", *where),

@@ -31,7 +31,7 @@ def worker_job(dialect: str, name: str, worker: WorkerOptions, contact: Contact,
         memory=worker.memory_bytes,
         processes=1,
         death_timeout=f"{worker.death_timeout_s:.0f}",
-        python=shlex.quote(worker.python),
+        python=shlex.quote(worker.own_python),
         local_directory=worker.local_directory,
         worker_extra_args=[*where, *map(shlex.quote, [*worker.extra(lifetime_s), *contact.files.options])],
     )
@@ -50,7 +50,7 @@ def _address(job: Job, worker: WorkerOptions) -> list[str]:
     if worker.interface:
         return []
     scheduler = urlsplit(job.scheduler)
-    command = [worker.python, "-I", "-S", "-c", _ADDRESS, scheduler.hostname or "", str(scheduler.port or 0)]
+    command = [worker.own_python, "-I", "-S", "-c", _ADDRESS, scheduler.hostname or "", str(scheduler.port or 0)]
     return [f"SPRINGTIDE_ADDRESS=$({shlex.join(command)}) || exit 1"]
 
 
