@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 from springtide.cluster import HybridCluster, LocalPool, WorkerOptions
 from springtide.cluster.pools.base import Pool
 
-SMALL = WorkerOptions(memory="300M", death_timeout_s=20)
 WITHIN_S = 120.0
+SMALL = WorkerOptions(memory="300M", death_timeout_s=WITHIN_S)
 
 
 def local_pool(maximum: int = 4, **worker: Any) -> LocalPool:
-    return LocalPool(worker=WorkerOptions(memory="300M", death_timeout_s=20, **worker), maximum=maximum)
+    return LocalPool(worker=dataclasses.replace(SMALL, **worker), maximum=maximum)
 
 
 def a_cluster(folder: Path, pools: Sequence[Pool] = (), **settings: Any) -> HybridCluster:
