@@ -10,6 +10,7 @@ import pytest
 
 from springtide.cluster.configured import configured_pools
 from springtide.cluster.pools.batch import BatchPool
+from springtide.cluster.pools.cloud import CloudPool
 from springtide.cluster.pools.local import LocalPool
 from springtide.errors import SpringtideError
 from springtide.lab.models import BatchSite
@@ -21,6 +22,13 @@ sites:
   laptop: {kind: local, runtime: host, workers: {maximum: 3, memory: 1G}}
   big-cluster: {kind: slurm, queue: batch, workers: {cores: 4, memory: 8G, walltime: 2h, interface: ib0}}
   other: {kind: pbspro, optional: true}
+  burst:
+    kind: qemu
+    maximum_machines: 2
+    lifetime: 1h
+    billing_quantum: 10m
+    budget: {amount: 5, per: day}
+    flavours: {small: {cores: 1, memory: 1G, price_per_hour: 0.5}}
 """
 
 
@@ -41,19 +49,26 @@ def test_processes_of_this_machine_where_nothing_is_said() -> None:
 def test_sites_of_the_lab_file_that_say_how_their_workers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab.yaml").write_text(LAB)
     monkeypatch.setenv("SPRINGTIDE_LAB", str(tmp_path / "lab.yaml"))
-    laptop, cluster = configured_pools()
+    laptop, cluster, cloud = configured_pools()
     assert (laptop.name, laptop.maximum, laptop.worker.memory_bytes) == ("laptop", 3, 2**30)
     assert isinstance(cluster, BatchPool)
     assert (cluster.name, cluster.site_name, cluster.walltime_s) == ("bigcluster", "big-cluster", 7200)
-    assert (cluster.worker.cores, cluster.worker.interface, cluster.worker.python) != (1, "", "")
+    assert (cluster.worker.cores, cluster.worker.interface) == (4, "ib0")
+    assert isinstance(cloud, CloudPool)
+    assert (cloud.name, cloud.maximum, cloud.lifetime_s, cloud.terms.quantum_s) == ("burst", 2, 3600, 600)
+    assert cloud.site_terms
+    assert (cloud.site_terms.budget, cloud.site_terms.period) == (5, "day")
 
 
 def test_pools_of_dasks_configuration() -> None:
-    local, batch = of_dask(
+    local, batch, cloud = of_dask(
         local={"maximum": 2},
         batch={"kind": "pbspro", "cores": 2, "memory": "4G", "walltime": "1h", "death-timeout-s": 9},
+        cloud={"kind": "qemu", "lifetime": "30m"},
     )
     assert (type(local), local.maximum) == (LocalPool, 2)
+    assert isinstance(cloud, CloudPool)
+    assert cloud.lifetime_s == 1800
     assert isinstance(batch, BatchPool)
     assert isinstance(batch.site, BatchSite)
     assert (batch.site.kind, batch.walltime_s, batch.worker.memory_bytes) == ("pbspro", 3600, 4 * 2**30)
