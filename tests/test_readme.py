@@ -10,9 +10,15 @@ README = (TOP / "README.md").read_text()
 
 
 def test_the_ten_line_lab_is_right_and_has_ten_lines() -> None:
-    (lab,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    lab, _ = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert len(lab.strip().splitlines()) == 10
     assert parse_lab(lab, TOP / "lab.yaml").lab.name == "Gravity lab"
+
+
+def test_the_sites_with_workers_are_right() -> None:
+    _, sites = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    lab = parse_lab(f"springtide: 1\nprofiles: [{{name: x, site: cluster}}]\n{sites}", TOP / "lab.yaml")
+    assert (list(lab.sites), list(lab.clouds)) == (["cluster"], ["burst"])
 
 
 def test_every_link_leads_somewhere() -> None:
