@@ -20,6 +20,7 @@ _LAZY = {
     "chain": "springtide.jobs.api",
     "job": "springtide.jobs.api",
     "jobs_table": "springtide.widgets.opening",
+    "quotas": "springtide.jobs.api",
     "run": "springtide.jobs.api",
     "schedule": "springtide.jobs.repeating",
     "schedules": "springtide.jobs.repeating",

@@ -22,6 +22,7 @@ _COMMANDS = {
     "ledger": ("springtide.cli.ledger", "ledger"),
     "logs": ("springtide.cli.logs", "logs"),
     "queue": ("springtide.cli.queue", "queue"),
+    "quota": ("springtide.cli.quota", "quota"),
     "registry": ("springtide.cli.registry", "registry"),
     "run": ("springtide.cli.run", "run"),
     "schedules": ("springtide.cli.schedules", "schedules"),
