@@ -22,6 +22,7 @@ _LAZY = {
     "job": "springtide.jobs.api",
     "jobs_table": "springtide.widgets.opening",
     "launcher": "springtide.widgets.opening",
+    "quotas": "springtide.jobs.api",
     "run": "springtide.jobs.api",
     "schedule": "springtide.jobs.repeating",
     "schedules": "springtide.jobs.repeating",

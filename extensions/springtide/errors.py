@@ -18,6 +18,7 @@ The tree::
     │   ├── ParameterError    a parameter or option is unknown or outside its limits; `field` names it
     │   ├── UnknownApplication  nobody offers it, or not to this user
     │   ├── ChainError        jobs that should follow each other cannot
+    │   ├── QuotaExceeded     a user's or a group's quota has no room for it
     │   ├── NotSubmitted      nothing was submitted, or nobody knows whether it was
     │   └── JobFailed         it is over, and did not succeed
     ├── TraceError            a workload trace cannot be read or replayed
@@ -156,6 +157,10 @@ class UnknownApplication(JobError):
 
 class ChainError(JobError):
     """Jobs that should follow each other cannot."""
+
+
+class QuotaExceeded(JobError):
+    """A user's or a group's quota has no room for a job: nothing was submitted."""
 
 
 class NotSubmitted(JobError):

@@ -166,3 +166,14 @@ def test_schedules_that_cannot_be_are_refused_at_their_option(
     assert (answer.status, words in answer.errors) == (1, True), answer.errors
     assert springtide("schedules", "--json").json == []
     assert springtide("schedules", "end", "zzzzzzzz").status == 1
+
+
+def test_quota_shows_what_is_taken_of_what_is_allowed(springtide: CommandLine) -> None:
+    assert springtide("quota", "--json").json == []
+    springtide = CommandLine(springtide.folder, {**springtide.lab, "quotas": {"everyone": {"jobs": 1}}})
+    assert springtide("run", "sum", "--sleep", "60").status == 0
+    (row,) = springtide("quota").rows
+    assert (row["jobs"], row["cores"]) == ("1/1", "")
+    answer = springtide("run", "sum")
+    assert (answer.status, "1 are taken, and this needs 1" in answer.errors) == (1, True)
+    springtide("cancel", springtide("jobs").rows[0]["token"])

@@ -137,7 +137,7 @@ async def test_who_dies_before_the_promise_leaves_a_folder_that_hinders_nobody(
     record = await lab.desk.schedule("sum", {}, Asked(), Repeat("@daily"))
     assert record.due is not None
     with monkeypatch.context() as patch:
-        patch.setattr(type(lab.ledger), "add_run", lambda *_: 1 / 0)
+        patch.setattr(type(lab.ledger), "add_run", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await start_due(lab.desk, record, record.due)
     (run,) = await start_due(lab.new_desk(), record, record.due)

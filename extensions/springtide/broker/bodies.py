@@ -97,6 +97,27 @@ class Schedule(BaseModel):
     recorded: str | None
 
 
+class Amounts(BaseModel):
+    """How much jobs take; null is without a limit."""
+
+    jobs: int | None
+    """Not over, each run of a sweep counted."""
+    cores: int | None
+    """Of those together."""
+    core_hours: float | None
+    """Within the period: used, and asked for by those that are not over."""
+
+
+class Standing(BaseModel):
+    """What somebody may have, and has spent of it."""
+
+    whose: str
+    """``user NAME`` or ``group NAME``."""
+    period_s: float
+    used: Amounts
+    allowed: Amounts
+
+
 class Job(BaseModel):
     """A job."""
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from springtide.broker import bodies
 from springtide.broker.calls import Reading, Submitting, asked_of, shown
 from springtide.broker.desk import UserDesk
-from springtide.broker.problems import no_such_job, response_to_error
+from springtide.broker.problems import Refusal, no_such_job, response_to_error
 from springtide.errors import SpringtideError
 from springtide.jobs import routing
 from springtide.jobs.chains import ChainStep
@@ -91,6 +91,18 @@ async def submit_chain(call: Submitting, body: bodies.Chain) -> Any:
         return response_to_error(error, step.parameters if step else (), step.sweep if step else ())
     call.broker.news.moved.set()
     return {name: await _shown(desk, run) for name, run in runs.items()}
+
+
+@router.get("/quotas", tags=["jobs"], response_model=list[bodies.Standing])
+async def quotas(
+    call: Reading,
+    user: Annotated[str, Query(max_length=200, description="Whose, for who may see all.")] = "",
+) -> Any:
+    """Return what limits your jobs, yours first, then your groups', and what is spent of it."""
+    if user not in ("", call.who.name) and not call.who.sees_all:
+        raise Refusal(403, "Forbidden", "Another user's quota is not yours to see.")
+    desk = call.broker.desks.of(user) if user else call.desk()
+    return [standing.as_json() for standing in await desk.quotas()]
 
 
 @router.get("/jobs", tags=["jobs"], response_model=bodies.Jobs)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "logs": ("springtide.cli.logs", "logs"),
     "machines": ("springtide.cli.machines", "machines"),
     "queue": ("springtide.cli.queue", "queue"),
+    "quota": ("springtide.cli.quota", "quota"),
     "registry": ("springtide.cli.registry", "registry"),
     "run": ("springtide.cli.run", "run"),
     "schedules": ("springtide.cli.schedules", "schedules"),

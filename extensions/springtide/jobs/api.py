@@ -16,6 +16,7 @@ from springtide.jobs.desk import Desk
 from springtide.jobs.job import Job
 from springtide.jobs.listing import Jobs
 from springtide.jobs.opening import own_desk, own_lab, own_ledger
+from springtide.jobs.quotas import Standing
 from springtide.jobs.remote import RemoteDesk, remote_desk
 from springtide.jobs.spec import follows
 from springtide.ledger.records import RunRecord
@@ -92,6 +93,11 @@ def list_jobs(*, limit: int = 50) -> Jobs:
     """Return your jobs of applications, the newest first: also those of other days and other notebooks."""
     here = desk()
     return Jobs(here.job_of(run) for run in loop.call(here.runs(limit=limit)))
+
+
+def quotas() -> list[Standing]:
+    """Return what limits your jobs, yours first, then your groups', and what is spent of it."""
+    return loop.call(desk().quotas())
 
 
 def job(token: str) -> Job:

@@ -38,6 +38,7 @@ from springtide.jobs.holding import Held, end_held, held_among, still_waits, sub
 from springtide.jobs.job import Job
 from springtide.jobs.looking import Look, look_at_run, with_progress
 from springtide.jobs.placing import at_site, candidates_for, named
+from springtide.jobs.quotas import Standing, add_run_within_quotas, check_quotas, standings
 from springtide.jobs.recovering import recover, submit_promised
 from springtide.jobs.schedules import Repeat, add_schedule, find_schedule, set_schedule
 from springtide.jobs.script import request_of
@@ -128,12 +129,15 @@ class Desk:
         ------
         UnknownApplication, ParameterError, ChainError
             If what is asked for is wrong: then nothing was submitted.
+        QuotaExceeded
+            If the user's quota, or that of a group, has no room for it: then nothing was submitted.
         NotSubmitted
             If the job could never run, the scheduler refused it, or (transient) nobody knows.
         QueueError, LedgerError, EnvironmentsError, JobError
             If something fails on the way.
         """
         offer, spec, runs = await self.plan(name, given, asked)
+        await check_quotas(self, spec)
         spec, request_site = await at_site(self, spec, asked.site, runs)
         token = asked.token or new_token()
         folder = self.folder / f"{offer.name}-{token}"
@@ -160,11 +164,15 @@ class Desk:
             parent=asked.parent,
             recorded=time.time(),
         )
-        await asyncio.to_thread(self.ledger.add_run, run)
+        await asyncio.to_thread(add_run_within_quotas, self, run, spec)
         if await still_waits(self, run):
             return run
         try:
             return await self._submit_run(run, spec, request_site)
+        except NotSubmitted as error:
+            if not error.transient:
+                await asyncio.to_thread(self.ledger.drop_charges, token)
+            raise
         except LedgerError:
             # Who looked at it meanwhile was first.
             if await asyncio.to_thread(self.ledger.job, run.job) is None:
@@ -218,6 +226,10 @@ class Desk:
     async def set_schedule(self, token: str, state: str) -> ScheduleRecord:
         """Pause one of the user's schedules, go on with it, or end it: see `springtide.jobs.schedules`."""
         return await set_schedule(self, await find_schedule(self, token), state)
+
+    async def quotas(self) -> list[Standing]:
+        """Return what limits the user, and what is spent of it: see `springtide.jobs.quotas`."""
+        return await standings(self)
 
     def job_of(self, run: RunRecord) -> Job:
         """Return a run as Python code has it."""

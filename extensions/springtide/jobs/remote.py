@@ -27,6 +27,7 @@ from springtide.jobs.applications.parameters import FileParameter
 from springtide.jobs.asked import Asked
 from springtide.jobs.chains import ChainStep, in_order
 from springtide.jobs.looking import Look
+from springtide.jobs.quotas import Standing
 from springtide.jobs.remote_job import RemoteJob
 from springtide.jobs.schedules import Repeat, no_schedule
 from springtide.jobs.transport import NoSuchJob, Transport, own_transport
@@ -190,6 +191,10 @@ class RemoteDesk:
             return schedule_of(await asyncio.to_thread(self.transport.call, "POST", path))
         except NoSuchJob:
             raise no_schedule(token) from None
+
+    async def quotas(self) -> list[Standing]:
+        """Return what limits the user, and what is spent of it."""
+        return [Standing.from_json(one) for one in await asyncio.to_thread(self.transport.get, "quotas")]
 
     # --- watching ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ means its defaults.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -63,6 +63,8 @@ BatchKind = Literal["pbspro", "torque", "slurm"]
 BATCH_KINDS: tuple[BatchKind, ...] = ("pbspro", "torque", "slurm")
 SHIPPED_ENVIRONMENTS = ("base", "lisa")
 """Environments every lab has without declaring them; their recipes come with Springtide."""
+USER_HOLDER, GROUP_HOLDER = "user ", "group "
+"""What the names of those who have a quota begin with, where users and groups stand side by side."""
 
 
 class LabIdentity(Model):
@@ -274,6 +276,7 @@ class BatchSite(Model):
 Site = LocalSite | BatchSite
 """A site where sessions run."""
 AnySite = Annotated[LocalSite | BatchSite | QemuSite, Field(discriminator="kind")]
+QuotaCount = Annotated[int, Field(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)
@@ -381,6 +384,42 @@ class Profile(Model):
     """JupyterHub groups that see this profile; empty: everyone."""
 
 
+class Quota(Model):
+    """What somebody's jobs may take; what is left out has no limit."""
+
+    jobs: QuotaCount | None = None
+    """Jobs that are not over, each run of a sweep counted."""
+    cores: QuotaCount | None = None
+    """Cores of the jobs that are not over, together."""
+    core_hours: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
+    """Cores times hours within ``period``: what jobs have used, and what those that are not over asked for."""
+    period: Duration = 30 * 86400
+    """The time before now in which ``core_hours`` are counted."""
+
+    @property
+    def limits(self) -> bool:
+        """Whether it limits anything."""
+        return any(limit is not None for limit in (self.jobs, self.cores, self.core_hours))
+
+
+class Quotas(Model):
+    """Who may take how much."""
+
+    everyone: Quota = Quota()
+    """Each user."""
+    users: dict[UserName, Quota] = {}
+    """Single users; what is left out is as for everyone."""
+    groups: dict[UserName, Quota] = {}
+    """The members of a group, together."""
+
+    def of(self, user: str, groups: Collection[str]) -> dict[str, Quota]:
+        """Return all that limits a user, by whose it is: the user's own, and that of each of the groups."""
+        own = self.users.get(user, Quota()).model_dump(exclude_unset=True)
+        found = {f"{USER_HOLDER}{user}": self.everyone.model_copy(update=own)}
+        found |= {f"{GROUP_HOLDER}{name}": quota for name, quota in self.groups.items() if name in groups}
+        return {whose: quota for whose, quota in found.items() if quota.limits}
+
+
 class Lab(Model):
     """A whole lab file."""
 
@@ -400,6 +439,8 @@ class Lab(Model):
     """Places where sessions run, and clouds whose machines work for them."""
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
     """What users pick from, in the order of the page."""
+    quotas: Quotas = Quotas()
+    """How much users and groups may have their jobs of applications take. Counted from the day that they are set."""
     tutorials: Folder | None = None
     """Folder of the shared notebooks; relative to the lab file. Default: those shipped."""
 

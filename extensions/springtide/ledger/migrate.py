@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from springtide.errors import LedgerError
 from springtide.ledger.engine import writing
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest step in ``migrations/versions``."""
 VERSIONS = "ledger_version"
 """The table that says which step was the last. Not Alembic's usual name: the database may be the hub's too."""

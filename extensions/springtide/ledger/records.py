@@ -145,6 +145,21 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class ChargeRecord:
+    """For whom a run counts, and how much: one for each quota that it falls under."""
+
+    token: str
+    """Of the run."""
+    holder: str
+    """``user NAME`` or ``group NAME``."""
+    jobs: int
+    cores: int
+    core_s: float
+    """Cores for the whole walltime, of all its jobs."""
+    recorded: float
+
+
+@dataclass(frozen=True)
 class ScheduleRecord:
     """An application that runs again and again, when a cron expression is due."""
 

@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, insert, select, update
 
 from springtide.errors import LedgerError
-from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord, ScheduleRecord
-from springtide.ledger.schema import events, jobs, machines, runs, schedules
+from springtide.ledger.records import ChargeRecord, Event, JobRecord, MachineRecord, RunRecord, ScheduleRecord
+from springtide.ledger.schema import charges, events, jobs, machines, runs, schedules
 
-Record = TypeVar("Record", JobRecord, MachineRecord, RunRecord, ScheduleRecord, Event)
+Record = TypeVar("Record", JobRecord, MachineRecord, RunRecord, ScheduleRecord, ChargeRecord, Event)
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,5 @@ JOBS = Rows(jobs, JobRecord)
 MACHINES = Rows(machines, MachineRecord)
 RUNS = Rows(runs, RunRecord)
 SCHEDULES = Rows(schedules, ScheduleRecord)
+CHARGES = Rows(charges, ChargeRecord)
 EVENTS = Rows(events, Event)

@@ -129,6 +129,20 @@ runs = Table(
     Index("runs_by_time", "recorded"),
 )
 
+charges = Table(
+    "charges",
+    metadata,
+    _number(),
+    _text("token"),
+    _text("holder"),
+    Column("jobs", BigInteger, nullable=False),
+    Column("cores", BigInteger, nullable=False),
+    _figure("core_s", nullable=False),
+    _figure("recorded", nullable=False),
+    Index("charges_of_holder", "holder", "recorded"),
+    Index("charges_of_run", "token"),
+)
+
 schedules = Table(
     "schedules",
     metadata,

@@ -8,20 +8,21 @@ has then written nothing at all.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, Select, exists, select
 
+from springtide.ledger.charges import ChargeRows, Spent, one_at_a_time, spent_by
 from springtide.ledger.engine import describe, make_engine, parse_place, writing
 from springtide.ledger.migrate import migrate
 from springtide.ledger.problems import in_words
-from springtide.ledger.records import Event, JobRecord, MachineRecord, RunRecord
-from springtide.ledger.rows import EVENTS, JOBS, MACHINES, RUNS, storable
+from springtide.ledger.records import ChargeRecord, Event, JobRecord, MachineRecord, RunRecord
+from springtide.ledger.rows import CHARGES, EVENTS, JOBS, MACHINES, RUNS, storable
 from springtide.ledger.schedules import ScheduleRows
 from springtide.ledger.schema import STILL_OPEN, STILL_THERE, events, jobs, machines, runs
 
@@ -29,7 +30,7 @@ _PATIENCE_S = 10.0
 _NAMES_AT_ONCE = 500
 
 
-class Ledger(ScheduleRows):
+class Ledger(ScheduleRows, ChargeRows):
     """The database of what was submitted or created. Made by `open`."""
 
     def __init__(self, url: URL, engine: Engine) -> None:
@@ -176,9 +177,24 @@ class Ledger(ScheduleRows):
 
     # --- runs of applications ---------------------------------------------------------------------------------------
 
-    def add_run(self, record: RunRecord) -> None:
-        """Write a row, before the job's. Without `recorded` it gets the time of now."""
+    def add_run(
+        self,
+        record: RunRecord,
+        *,
+        charges: Sequence[ChargeRecord] = (),
+        since: Mapping[str, float] = MappingProxyType({}),
+        check: Callable[[Mapping[str, Spent]], None] = lambda spent: None,
+    ) -> None:
+        """Write a row, before the job's, and for whom it counts. Without `recorded` it gets the time of now.
+
+        `check` is told first what the holders in `since` have spent since then; what it raises is raised, and nothing
+        is written. Nobody else spends anything in between.
+        """
         with self._writes() as connection:
+            if since:
+                one_at_a_time(connection)
+                check(spent_by(connection, since))
+            CHARGES.add(connection, charges)
             RUNS.add(connection, [replace(record, recorded=record.recorded or time.time())])
 
     def update_run(self, token: str, **changes: Any) -> None:
