@@ -291,7 +291,7 @@ BAD: dict[str, Bad] = {
         site("qemu\n    budget: {amount: 5, per: hour}"), 7, "sites.extra.budget.per", "choices", "'hour'", "day, week"
     ),
     "cloud that there is not": Bad(
-        site("openstack"), 5, "sites.extra.kind", "is not one of the choices", "'openstack'", "qemu"
+        site("openstack"), 6, "sites.extra.kind", "is not one of the choices", "'openstack'", "qemu"
     ),
     "machines' network public": Bad(
         site("qemu\n    network: 8.8.8.0/24"), 7, "sites.extra.network", "machines can have", "8.8.8.0/24", "private"
