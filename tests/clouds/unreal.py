@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
@@ -38,7 +39,7 @@ class UnrealCloud(Cloud):
     def add(self, token: str, tag: str, name: str = "vm") -> MachineInfo:
         """Make a machine."""
         self.made += 1
-        info = MachineInfo(f"id-{self.made}", token, tag, name, MachineState.RUNNING, created=1000.0)
+        info = MachineInfo(f"id-{self.made}", token, tag, name, MachineState.RUNNING, created=time.time())
         self.there[info.id] = info
         return info
 

@@ -46,13 +46,18 @@ class Accelerator:
         return () if self.name == "kvm" else ("clocksource=acpi_pm",)
 
 
+def accelerated() -> bool:
+    """Whether this machine's processor can help; that it does is tried when the first machine starts."""
+    return os.access(_KVM, os.R_OK | os.W_OK)
+
+
 def find_accelerator(image: GuestImage, memory: Path) -> Accelerator:
     """Return KVM where it works, else QEMU's own translation.
 
     The device alone says nothing: on some virtual hosts it is there, and guests crash or hang. So one is started up to
     its init; the answer is kept in the file `memory` until this machine starts anew.
     """
-    if not os.access(_KVM, os.R_OK | os.W_OK):
+    if not accelerated():
         return Accelerator("tcg")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     try:

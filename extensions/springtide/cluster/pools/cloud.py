@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class CloudPool(Pool):
     _machines: Machines | None = None
     _flavours: tuple[Flavour, ...] = ()
     _preparing: asyncio.Task[str] | None = None
+    _tokens: dict[str, str] = field(default_factory=dict)
+    """Of the rows of all workers that were asked for."""
     _rows: dict[str, MachineRecord] = field(default_factory=dict)
     """The last known row of each worker."""
     _lifetimes: dict[str, float] = field(default_factory=dict)
@@ -131,17 +134,20 @@ class CloudPool(Pool):
         assert self._preparing is not None
         try:
             await asyncio.shield(self._prepared())
-            known = self._rows.get(name)
-            token = known.token if known and known.state not in OVER else ""
-            row = await self._desk.make(self._wish(name, order, self._contact), token)
-        except CloudUnreachable as error:
-            await self._find_row(name)
-            return error
         except SpringtideError as error:
-            # Whatever it is: there is no machine. A quota that may be free again later is no doubt.
+            # Nothing was asked for.
             return CloudRefused(error.message, error.hint)
-        self._rows[name] = row
-        return _body(row)
+        # The same for each try, so that whatever fails on the way, no second machine is made.
+        token = self._tokens.setdefault(name, secrets.token_hex(8))
+        try:
+            self._rows[name] = await self._desk.make(self._wish(name, order, self._contact), token)
+        except CloudRefused as error:
+            del self._tokens[name]
+            # There is no machine: a quota that may be free again later is no doubt.
+            return CloudRefused(error.message, error.hint)
+        except SpringtideError as error:
+            return CloudUnreachable(error.message, error.hint)
+        return _body(self._rows[name])
 
     async def _prepared(self) -> str:
         """Have the cloud ready; what went wrong once is tried again."""
@@ -150,14 +156,6 @@ class CloudPool(Pool):
         if self._preparing.done() and (self._preparing.cancelled() or self._preparing.exception()):
             self._preparing = asyncio.create_task(self.cloud.prepare())
         return await self._preparing
-
-    async def _find_row(self, name: str) -> None:
-        """Remember the row of a machine of which nobody knows whether it was made."""
-        rows = await asyncio.to_thread(self._desk.rows)
-        for row in rows:
-            if row.name == self._machine_name(name):
-                self._rows[name] = row
-                break
 
     def _machine_name(self, name: str) -> str:
         assert self._contact is not None
@@ -205,13 +203,15 @@ class CloudPool(Pool):
                 await self._end(over, "its time is over")
         except CloudUnreachable as error:
             return Look(outage=error.message)
-        return Look({name: _body(row) for name, row in self._rows.items()})
+        never = {name: Body(BodyState.ENDED, reason="It was never asked for.") for name in self._tokens}
+        return Look(never | {name: _body(row) for name, row in self._rows.items()})
 
     async def _read_rows(self) -> None:
-        for name, row in list(self._rows.items()):
-            if row.state not in OVER:
-                found = await asyncio.to_thread(self._desk.ledger.machine, row.token)
-                self._rows[name] = found or row
+        for name, token in list(self._tokens.items()):
+            known = self._rows.get(name)
+            if known is None or known.state not in OVER:
+                found = await asyncio.to_thread(self._desk.ledger.machine, token)
+                self._rows |= {name: found} if found else {}
 
     def _is_over_time(self, name: str, row: MachineRecord) -> bool:
         lasts_s = self._lifetimes.get(name, self.lifetime_s)
@@ -222,7 +222,7 @@ class CloudPool(Pool):
         await self._end(names, "it is not needed any more")
 
     async def _end(self, names: Collection[str], reason: str) -> None:
-        tokens = [self._rows[name].token for name in names if name in self._rows]
+        tokens = [self._tokens[name] for name in names if name in self._tokens]
         if tokens:
             await self._desk.end(tokens, actor=self._contact.user if self._contact else "", reason=reason)
 
