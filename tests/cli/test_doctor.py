@@ -269,3 +269,19 @@ def test_a_scheduler_that_is_down_is_told_from_one_that_is_missing(folder: Path,
     assert "the scheduler does not answer" in findings["cluster"]["message"]
     assert "Start the scheduler" in findings["cluster"]["hint"]
     assert optional_status == 0
+
+
+def test_a_cloud_of_this_machine_is_tried_and_what_it_lacks_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = {"kind": "qemu", "maximum_machines": 2, "directory": str(folder / "clouds")}
+    lab = {**process_lab(), "sites": {**process_lab()["sites"], "burst": site}}
+    found = {one["subject"]: one for one in json.loads(run(folder, lab, "--site", "burst", "--json").output)}
+    assert found["burst"]["state"] == "ok"
+    assert found["burst: machines"]["message"] == "0 of at most 2 there"
+    monkeypatch.setattr("springtide.clouds.qemu.programs.SYSTEM_PATH", "")
+    monkeypatch.setenv("PATH", "")
+    (missing,) = json.loads(run(folder, lab, "--site", "burst", "--json").output)
+    assert missing["state"] == "broken"
+    assert "qemu-system-x86_64 is missing" in missing["message"]
+    assert "apt install qemu-system-x86" in missing["hint"]

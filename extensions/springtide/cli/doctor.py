@@ -38,8 +38,8 @@ def doctor(lab_path: Path | None, state_path: Path | None, site: str, user: str,
     except LabFileError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-    if site and site not in lab.sites:
-        raise click.BadParameter(f"“{site}” is not in {path}; it has {', '.join(lab.sites)}.", param_hint="--site")
+    if site and site not in lab.every_site:
+        raise click.BadParameter(f"“{site}” is not in {path}; it has {', '.join(lab.every_site)}.", param_hint="--site")
     findings = examine(lab, (state_path or default_state_directory(lab)).absolute(), only=site, user=user)
     if as_json:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2, ensure_ascii=False))

@@ -6,9 +6,8 @@ import asyncio
 import os
 import pwd
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import docker
 import docker.errors
@@ -17,6 +16,8 @@ import requests
 from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, engine_elsewhere, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
+from springtide.hub.diagnosis_clouds import examine_cloud
+from springtide.hub.findings import Finding as Finding
 from springtide.hub.process import closed_folder, unreadable_python
 from springtide.hub.reach import address_to_set, bind_error, hub_address
 from springtide.hub.state import StateDirectory
@@ -27,24 +28,7 @@ from springtide.queues.detect import Found, find_scheduler, open_queue
 from springtide.queues.model import Capacity
 from springtide.units import format_memory
 
-State = Literal["ok", "absent", "broken"]
 _ENGINE_FAILURES = (docker.errors.DockerException, requests.RequestException)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check saw. ``absent`` is what an optional site may be; ``broken`` needs somebody to act."""
-
-    subject: str
-    state: State
-    message: str
-    hint: str = ""
-    site: str = ""
-    kind: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """Return it for ``springtide doctor --json``."""
-        return asdict(self)
 
 
 def look_for_places(lab: Lab) -> list[Finding]:
@@ -67,6 +51,9 @@ def examine(lab: Lab, state: Path, *, only: str = "", user: str = "") -> list[Fi
     for name in lab.sites:
         if only in ("", name):
             findings += _examine_site(lab, name, who)
+    for name in lab.clouds:
+        if only in ("", name):
+            findings += examine_cloud(lab, name, state)
     return findings
 
 
