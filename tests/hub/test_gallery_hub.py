@@ -497,10 +497,12 @@ async def test_a_session_that_hangs_or_dies_costs_neither_page_nor_copy(hub: Run
         assert (await max_.open("01-noise"))[0] == 303
         assert json.loads(hub.copy("max", "01-noise").read_text())["cells"]
         os.kill(pid, signal.SIGKILL)
-        answers = [await max_.open("01-noise") for _ in range(3)]
-        assert answers[0][0] == 504
+        assert (await max_.open("01-noise"))[0] == 504
         # Once the hub knows that it died, the same click leads to a new start.
-        assert (answers[-1][0], answers[-1][2][:15]) == (303, "/hub/spawn/max?")
+        give_up_at = time.monotonic() + 60
+        while (answer := await max_.open("01-noise"))[0] == 504 and time.monotonic() < give_up_at:
+            await asyncio.sleep(0.2)
+        assert (answer[0], answer[2][:15]) == (303, "/hub/spawn/max?")
         assert await hub.gallery_tokens("max") == []
 
 

@@ -44,7 +44,8 @@ async def _events(call: Call, tokens: list[str]) -> AsyncIterator[str]:
             yield _event(look)
         while True:
             try:
-                look = await asyncio.wait_for(news.get(), _BEAT_S)
+                async with asyncio.timeout(_BEAT_S):
+                    look = await news.get()
             except TimeoutError:
                 # So that whoever has gone is noticed, and no proxy thinks that we have.
                 yield ": still here\n\n"

@@ -149,7 +149,8 @@ async def show(
         deadline = asyncio.get_running_loop().time() + wait_s
         while not look.view.over and (left := deadline - asyncio.get_running_loop().time()) > 0:
             try:
-                told = await asyncio.wait_for(news.get(), left)
+                async with asyncio.timeout(left):
+                    told = await news.get()
             except TimeoutError:
                 break
             look = told if told.run.token == run.token else look

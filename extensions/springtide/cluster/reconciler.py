@@ -109,7 +109,8 @@ class Reconciler:
                 # Whatever happens, the next look may be better; without this loop nothing is ever repaired.
                 _log.exception("The cluster could not be reconciled; it is tried again")
             try:
-                await asyncio.wait_for(self._wake.wait(), _TICK_S)
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             finally:
@@ -155,7 +156,8 @@ class Reconciler:
             self._wake.set()
             try:
                 missing = self.book.misses(pool.name)
-                await asyncio.wait_for(hurry.wait(), _IN_A_HURRY_S if missing else pool.look_every_s)
+                async with asyncio.timeout(_IN_A_HURRY_S if missing else pool.look_every_s):
+                    await hurry.wait()
                 fresh = True
             except TimeoutError:
                 fresh = missing

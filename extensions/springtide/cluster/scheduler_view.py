@@ -87,7 +87,8 @@ class RemoteScheduler:
         await self._finished(name)
         moving = asyncio.ensure_future(self.comm.retire_workers(names=[name], close_workers=True, remove=True))
         try:
-            await asyncio.wait_for(asyncio.shield(moving), self.move_within_s)
+            async with asyncio.timeout(self.move_within_s):
+                await asyncio.shield(moving)
         except TimeoutError:
             moving.cancel()
             return False

@@ -148,7 +148,8 @@ class BatchKernel:
     async def _obey_without_node(self) -> None:
         """Take what orders there are: one that does not run yet ends and begins on paper, and keeps its place."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.orders.leaving.wait(), _LOOKS_EVERY_S)
+            async with asyncio.timeout(_LOOKS_EVERY_S):
+                await self.orders.leaving.wait()
         while not self.orders.lines.empty():
             order = self.orders.lines.get_nowait()
             if order in _ENDINGS:
@@ -195,8 +196,8 @@ class BatchKernel:
         context = node.encryption(self._shared / node.KEY, ssl.Purpose.SERVER_AUTH)
 
         async def connect(what: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            opening = asyncio.open_connection(host, port, ssl=context)
-            reader, writer = await asyncio.wait_for(opening, _CONNECTS_WITHIN_S)
+            async with asyncio.timeout(_CONNECTS_WITHIN_S):
+                reader, writer = await asyncio.open_connection(host, port, ssl=context)
             writer.write(f"{what}\n".encode())
             await writer.drain()
             return reader, writer

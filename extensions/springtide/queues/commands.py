@@ -68,7 +68,8 @@ async def run_command(
     except OSError as error:
         return Answer(127, "", f"{argv[0]}: {error.strerror}")
     try:
-        output, errors = await asyncio.wait_for(process.communicate(stdin), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            output, errors = await process.communicate(stdin)
     except TimeoutError:
         await _end(process)
         return Answer(124, "", f"{argv[0]} did not answer within {timeout_s:.0f} s")
@@ -85,7 +86,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(TimeoutError):
             # Not for ever: whoever still holds the command's output would be waited for, too.
-            await asyncio.wait_for(process.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await process.wait()
 
 
 def as_sentence(words: str) -> str:
