@@ -26,11 +26,11 @@ def a_cluster(folder: Path, pools: Sequence[Pool] = (), **settings: Any) -> Hybr
     return HybridCluster(pools or [local_pool()], folder=folder, ledger=folder / "ledger.sqlite", **said)
 
 
-async def until(check: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> Any:
+async def until(check: Callable[[], Any], what: str | Callable[[], str], within_s: float = WITHIN_S) -> Any:
     """Return what `check` returns as soon as that is true."""
     give_up_at = time.monotonic() + within_s
     while not (found := check()):
-        assert time.monotonic() < give_up_at, what
+        assert time.monotonic() < give_up_at, what if isinstance(what, str) else what()
         await asyncio.sleep(0.05)
     return found
 

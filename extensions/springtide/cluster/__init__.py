@@ -14,13 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from springtide.cluster.decision import PolicySettings
     from springtide.cluster.hybrid import HybridCluster
     from springtide.cluster.pools.base import WorkerOptions
     from springtide.cluster.pools.batch import BatchPool
     from springtide.cluster.pools.cloud import CloudPool
     from springtide.cluster.pools.local import LocalPool
 
-__all__ = ["BatchPool", "CloudPool", "HybridCluster", "LocalPool", "WorkerOptions"]
+__all__ = ["BatchPool", "CloudPool", "HybridCluster", "LocalPool", "PolicySettings", "WorkerOptions"]
 
 # Loaded when asked for: who replays a trace needs no Dask.
 _PLACES = {
@@ -28,6 +29,7 @@ _PLACES = {
     "CloudPool": "pools.cloud",
     "HybridCluster": "hybrid",
     "LocalPool": "pools.local",
+    "PolicySettings": "decision",
     "WorkerOptions": "pools.base",
 }
 
