@@ -18,7 +18,7 @@ def test_the_ten_line_lab_is_right_and_has_ten_lines() -> None:
 def test_the_sites_with_workers_are_right() -> None:
     _, sites = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     lab = parse_lab(f"springtide: 1\nprofiles: [{{name: x, site: cluster}}]\n{sites}", TOP / "lab.yaml")
-    assert (list(lab.sites), list(lab.clouds)) == (["cluster"], ["burst"])
+    assert (list(lab.sites), list(lab.clouds)) == (["cluster"], ["burst", "campus"])
 
 
 def test_every_link_leads_somewhere() -> None:

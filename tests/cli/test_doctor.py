@@ -19,10 +19,12 @@ from click.testing import CliRunner, Result
 
 from springtide.cli.doctor import doctor
 from springtide.hub.process import unreadable_python
+from tests.clouds.unreal import FLAVOURS
 from tests.e2e.labs import container_lab, process_lab, slurm_lab
 from tests.support.accounts import TwoUsers
 from tests.support.docker_engine import DockerEngine
 from tests.support.network import free_ports
+from tests.support.openstack.running import running_cloud
 from tests.support.slurm import Slurm
 
 
@@ -285,3 +287,34 @@ def test_a_cloud_of_this_machine_is_tried_and_what_it_lacks_is_named(
     assert missing["state"] == "broken"
     assert "qemu-system-x86_64 is missing" in missing["message"]
     assert "apt install qemu-system-x86" in missing["hint"]
+
+
+def test_an_openstack_cloud_is_tried_and_what_it_lacks_is_named(folder: Path) -> None:
+    with running_cloud(folder, FLAVOURS) as nova:
+        small = {"cores": 2, "memory": "1G"}
+        site: dict[str, Any] = {"kind": "openstack", "cloud": "lab-cloud", "image": "base", "network": "lab"}
+        site |= {"clouds_file": str(nova.settings.clouds_file)}
+        site |= {"flavours": {"large": {"cores": 4, "memory": "8G"}}}
+        status, found = examine(folder, with_cloud(site), "--site", "burst")
+        assert (status, broken(found)) == (0, set())
+        assert found["burst"]["message"] == "the OpenStack cloud lab-cloud answers"
+        assert found["burst: machines"]["message"] == "0 of at most 4 there"
+
+        site |= {"image": "sessions", "key_name": "bob", "flavours": {"huge": small, "small": small}}
+        status, found = examine(folder, with_cloud(site), "--site", "burst")
+        assert status == 1
+        parts = {"image sessions", "key pair bob", "flavour huge", "flavour small"}
+        assert broken(found) == {f"burst: {part}" for part in parts}
+        assert found["burst: image sessions"]["message"] == "The cloud lab-cloud has no image “sessions”."
+        assert found["burst: image sessions"]["hint"] == "There are: base."
+        assert "has 1 cores and 1G: less than the lab file says" in found["burst: flavour small"]["message"]
+
+    status, found = examine(folder, with_cloud(site), "--site", "burst")
+    assert (status, list(found)) == (1, ["burst"])
+    assert "lab-cloud did not answer" in found["burst"]["message"]
+    status, found = examine(folder, with_cloud(site | {"optional": True}), "--site", "burst")
+    assert (status, found["burst"]["state"]) == (0, "absent")
+
+
+def with_cloud(site: dict[str, Any]) -> dict[str, Any]:
+    return {**process_lab(), "sites": {**process_lab()["sites"], "burst": site}}

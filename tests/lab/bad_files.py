@@ -28,6 +28,10 @@ def site(rest: str) -> str:
     return HEAD + PROFILES + "sites:\n  desk: {kind: local}\n  extra:\n    kind: " + rest + "\n"
 
 
+OPENSTACK = "openstack\n    cloud: lab\n    image: base\n    flavours: {m1.small: {cores: 1, memory: 2G}}"
+"""A right site up to the file's ninth line."""
+
+
 def profile(rest: str) -> str:
     """Return a file whose profile, from line 3 on, is written as `rest` after its name."""
     return HEAD + SITES + "profiles:\n- name: one\n  " + rest + "\n"
@@ -291,7 +295,28 @@ BAD: dict[str, Bad] = {
         site("qemu\n    budget: {amount: 5, per: hour}"), 7, "sites.extra.budget.per", "choices", "'hour'", "day, week"
     ),
     "cloud that there is not": Bad(
-        site("openstack"), 6, "sites.extra.kind", "is not one of the choices", "'openstack'", "qemu"
+        site("azure"), 6, "sites.extra.kind", "is not one of the choices", "'azure'", "qemu, openstack"
+    ),
+    "cloud without its name": Bad(
+        site(OPENSTACK.replace("cloud: lab", "optional: true")), 5, "sites.extra.cloud", "missing", "", "clouds.yaml"
+    ),
+    "cloud without an image": Bad(
+        site(OPENSTACK.replace("image: base", "optional: true")), 5, "sites.extra.image", "missing", "", "environment"
+    ),
+    "cloud without a flavour": Bad(
+        site("openstack\n    cloud: lab\n    image: base\n    flavours: {}"), 9, "sites.extra.flavours", "empty"
+    ),
+    "cloud with another's key": Bad(
+        site(OPENSTACK + "\n    reachable: []"), 10, "sites.extra.reachable", "not known here", "'reachable'", "network"
+    ),
+    "cloud's password": Bad(
+        site(OPENSTACK + "\n    password: x"), 10, "sites.extra.password", "not known here", "'password'", "clouds_file"
+    ),
+    "security groups as text": Bad(
+        site(OPENSTACK + "\n    security_groups: dask"), 10, "sites.extra.security_groups", "must be a list", "'dask'"
+    ),
+    "python that is relative": Bad(
+        site(OPENSTACK + "\n    python: bin/python"), 10, "sites.extra.python", "not an absolute path", "bin/python"
     ),
     "machines' network public": Bad(
         site("qemu\n    network: 8.8.8.0/24"), 7, "sites.extra.network", "machines can have", "8.8.8.0/24", "private"

@@ -15,6 +15,9 @@ from springtide.share import share_path
 LAB_FILES = [share_path("hub_config", "lab.yaml"), *sorted(share_path("hub_config", "examples").glob("*.yaml"))]
 DESK = {"name": "one", "site": "desk"}
 
+FLAVOURS = {"m1.small": {"cores": 1, "memory": "2G"}}
+OPENSTACK = {"kind": "openstack", "cloud": "lab", "image": "base", "flavours": FLAVOURS}
+
 
 def lab(**parts: Any) -> dict[str, Any]:
     return {"springtide": 1, "sites": {"desk": {"kind": "local"}}, "profiles": [DESK]} | parts
@@ -49,6 +52,7 @@ def test_every_shipped_lab_file_follows_it(file: Path) -> None:
         {"sites": {"desk": {"kind": "slurm", "directives": ["--exclusive"]}}},
         {"authentication": {"kind": "custom", "class": "github", "options": {"A": {"b": [1]}}}},
         {"sites": {"desk": {"kind": "qemu", "budget": 5, "lifetime": "2h"}}},
+        {"sites": {"desk": OPENSTACK | {"lifetime": "2h", "security_groups": ["dask"]}}},
         {
             "sites": {
                 "desk": {"kind": "qemu", "flavours": {"m1.a": {"cores": 1, "memory": "1G", "price_per_hour": 0.1}}}
@@ -69,6 +73,8 @@ def test_short_forms_follow_it(parts: dict[str, Any]) -> None:
         {"sites": {"desk": {"kind": "local", "pids": 1}}},
         {"sites": {"desk": {"kind": "qemu", "flavours": {"a b": {"cores": 1, "memory": "1G"}}}}},
         {"sites": {"desk": {"kind": "local", "environment_variables": {"JUPYTERHUB_X": "1"}}}},
+        {"sites": {"desk": OPENSTACK | {"flavours": {}}}},
+        {"sites": {"desk": OPENSTACK | {"password": "x"}}},
         {"sites": {"Big Iron": {"kind": "local"}}},
         {"hub": {"port": 0}},
         {"profiles": [{"name": "one"}]},

@@ -11,7 +11,7 @@ import click
 
 from springtide.errors import ApplicationFileError, LabFileError
 from springtide.jobs.applications.load import Offer, applications_of
-from springtide.lab.clouds import CloudSite, MachineSize
+from springtide.lab.clouds import CloudSite, MachineSize, OpenStackSite
 from springtide.lab.load import load_lab
 from springtide.lab.models import CpuRange, Lab, LocalSite, MemoryRange, Profile, WalltimeRange
 from springtide.lab.profiles import label, queues_of, site_label
@@ -93,8 +93,9 @@ def _describe_site(lab: Lab, name: str) -> str:
 
 
 def _describe_cloud(name: str, cloud: CloudSite) -> str:
+    where = f"the OpenStack cloud {cloud.cloud}" if isinstance(cloud, OpenStackSite) else "this machine"
     words = [
-        "virtual machines of this machine",
+        f"virtual machines of {where}",
         f"at most {cloud.maximum_machines} for {describe_duration(cloud.lifetime)} each",
     ]
     if cloud.label and cloud.label.en != name:

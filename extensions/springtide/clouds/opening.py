@@ -7,8 +7,9 @@ from pathlib import Path
 
 from springtide.clouds.base import Cloud, Flavour
 from springtide.clouds.money import Terms
+from springtide.clouds.openstack import OpenStackCloud, OpenStackSettings
 from springtide.clouds.qemu import QemuCloud, QemuSettings
-from springtide.lab.clouds import CloudSite
+from springtide.lab.clouds import CloudSite, OpenStackSite, QemuSite
 
 
 def open_cloud(name: str, site: CloudSite | None, state: Path, image: str) -> Cloud:
@@ -23,22 +24,43 @@ def open_cloud(name: str, site: CloudSite | None, state: Path, image: str) -> Cl
     state : Path
         State directory of the account whose machines these are.
     image : str
-        Container image that machines start from, where the site names none.
+        Container image that machines of this machine start from, where the site names none.
     """
-    folder = (site.directory if site else None) or state / "clouds"
+    if isinstance(site, OpenStackSite):
+        return OpenStackCloud(_of_openstack(site))
+    return QemuCloud(_of_qemu(name, site, state / "clouds", image))
+
+
+def _of_openstack(site: OpenStackSite) -> OpenStackSettings:
+    return OpenStackSettings(
+        cloud=site.cloud,
+        image=site.image,
+        flavours=flavours_of(site),
+        clouds_file=site.clouds_file,
+        network=site.network,
+        security_groups=site.security_groups,
+        key_name=site.key_name,
+        availability_zone=site.availability_zone,
+        floating_network=site.floating_network,
+        request_s=site.request_timeout,
+    )
+
+
+def _of_qemu(name: str, site: QemuSite | None, place: Path, image: str) -> QemuSettings:
+    folder = (site.directory if site else None) or place
     settings = QemuSettings(folder / name, (site.image if site else "") or image, folder / "images")
-    if site:
-        settings = replace(
-            settings,
-            flavours=flavours_of(site),
-            network=site.network,
-            reachable=site.reachable,
-            maximum_machines=site.maximum_machines,
-            maximum_memory_bytes=site.maximum_memory,
-            disk_bytes=site.disk,
-            lifetime_s=site.lifetime,
-        )
-    return QemuCloud(settings)
+    if site is None:
+        return settings
+    return replace(
+        settings,
+        flavours=flavours_of(site),
+        network=site.network,
+        reachable=site.reachable,
+        maximum_machines=site.maximum_machines,
+        maximum_memory_bytes=site.maximum_memory,
+        disk_bytes=site.disk,
+        lifetime_s=site.lifetime,
+    )
 
 
 def terms_of(site: CloudSite) -> Terms:

@@ -35,7 +35,7 @@ from springtide.cluster.pools.cloud import CloudPool
 from springtide.cluster.pools.local import LocalPool
 from springtide.environments.catalog import shipped
 from springtide.errors import SpringtideError
-from springtide.lab.clouds import CloudSite
+from springtide.lab.clouds import CloudSite, OpenStackSite
 from springtide.lab.load import load_lab
 from springtide.lab.models import BATCH_KINDS, BatchSite, LocalSite, Site, Workers
 from springtide.ledger.place import state_directory
@@ -79,8 +79,10 @@ def _pool_name(name: str) -> str:
 
 
 def _of_cloud(name: str, site: CloudSite) -> Pool:
+    python = site.python if isinstance(site, OpenStackSite) else ""
     return CloudPool(
         _pool_name(name),
+        WorkerOptions(cores=0, python=python),
         maximum=site.maximum_machines,
         cloud=open_cloud(name, site, state_directory(None), shipped()["base"].image),
         lifetime=site.lifetime,

@@ -10,10 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from springtide.lab.fields import (
     PRIVATE_NETWORKS,
+    AbsolutePath,
     Duration,
     FilledLine,
     ImageReference,
+    LabPath,
     Memory,
+    OneLine,
     StateDirectory,
     check_whole,
     wrong,
@@ -167,6 +170,35 @@ class QemuSite(_CloudSite):
         return self
 
 
-CloudSite = QemuSite
+class OpenStackSite(_CloudSite):
+    """Virtual machines of an OpenStack cloud. Names may be ids, too."""
+
+    kind: Literal["openstack"]
+    """Virtual machines of an OpenStack cloud."""
+    cloud: FilledLine
+    """Its name in ``clouds.yaml``, where its address and login stand."""
+    clouds_file: LabPath | None = None
+    """The ``clouds.yaml``. Default: that of ``~/.config/openstack`` or ``/etc/openstack``."""
+    image: FilledLine
+    """Image of the cloud that machines start from: with cloud-init, and with the environment of the workers."""
+    python: AbsolutePath = ""
+    """The environment's Python in the image. Default: ``python3``."""
+    flavours: Annotated[dict[FilledLine, MachineSize], Field(min_length=1)]
+    """Sizes of machine: of the cloud's flavours, by their names, those that may be used."""
+    network: OneLine = ""
+    """Network of the machines; workers, scheduler and batch nodes reach each other through it. Default: the cloud's
+    choice."""
+    security_groups: tuple[FilledLine, ...] = ()
+    """What may reach the machines. Default: what the project's group ``default`` allows."""
+    key_name: OneLine = ""
+    """Key pair by which an administrator may log in to machines. Default: none."""
+    availability_zone: OneLine = ""
+    """Zone that machines are made in. Default: the cloud's choice."""
+    floating_network: OneLine = ""
+    """Network of which each machine gets a floating address, that goes with it. Default: none."""
+    request_timeout: Duration = 30
+    """The cloud may be silent for so long until it counts as unreachable."""
+
+
+CloudSite = QemuSite | OpenStackSite
 """Of every kind there is."""
-CLOUD_KINDS = ("qemu",)

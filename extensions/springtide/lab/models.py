@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from springtide.lab.clouds import CloudSite as CloudSite
-from springtide.lab.clouds import QemuSite
+from springtide.lab.clouds import OpenStackSite, QemuSite
 from springtide.lab.fields import (
     NAME_FORM as NAME_FORM,
 )
@@ -275,7 +275,7 @@ class BatchSite(Model):
 
 Site = LocalSite | BatchSite
 """A site where sessions run."""
-AnySite = Annotated[LocalSite | BatchSite | QemuSite, Field(discriminator="kind")]
+AnySite = Annotated[LocalSite | BatchSite | QemuSite | OpenStackSite, Field(discriminator="kind")]
 QuotaCount = Annotated[int, Field(ge=0, le=10**9)]
 
 

@@ -28,6 +28,9 @@ _SHOWN_FIELDS: dict[tuple[str, str], Callable[[int], str]] = {
     ("QemuSite", "billing_quantum"): describe_duration,
     ("QemuSite", "maximum_memory"): format_memory,
     ("QemuSite", "disk"): format_memory,
+    ("OpenStackSite", "lifetime"): describe_duration,
+    ("OpenStackSite", "billing_quantum"): describe_duration,
+    ("OpenStackSite", "request_timeout"): describe_duration,
 }
 _SHOWN_DEFAULTS: dict[str, Callable[[int], str]] = {
     "MemoryRange": format_memory,

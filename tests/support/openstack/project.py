@@ -37,6 +37,8 @@ class Fault:
     delay_s: float = 0.0
     done: bool = False
     """Whether what was asked for is done before it goes wrong: the answer is lost."""
+    for_good: bool = False
+    """Whether the cloud is silent from then on."""
 
     def meets(self, request: web.Request) -> bool:
         return self.times > 0 and request.method == self.method and bool(re.search(self.path, request.path))
@@ -53,6 +55,8 @@ class Project:
     """What a server on paper becomes."""
     fault_message: str = "No valid host was found. There are not enough hosts available."
     page: int = 1000
+    silent: bool = False
+    """Whether it breaks off every connection."""
     qemu: QemuCloud | None = None
     servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     user_data: dict[str, str] = field(default_factory=dict)
@@ -80,10 +84,11 @@ class Project:
     async def guarded(self, request: web.Request, handle: Callable[[], Awaitable[web.StreamResponse]]) -> Any:
         """Answer, unless something is to go wrong."""
         self.asked.append(f"{request.method} {request.path}")
-        fault = next((one for one in self.faults if one.meets(request)), None)
+        fault = next((one for one in self.faults if one.meets(request)), Fault("", "") if self.silent else None)
         if fault is None:
             return await handle()
         fault.times -= 1
+        self.silent = self.silent or fault.for_good
         if fault.done:
             await handle()
         await asyncio.sleep(fault.delay_s)

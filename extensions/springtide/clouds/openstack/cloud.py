@@ -50,8 +50,8 @@ class OpenStackCloud(Cloud):
         await self._aside(self._prepare)
         return ""
 
-    async def lacks(self) -> tuple[CloudRefused, ...]:
-        """Return what the settings name and the cloud does not have. Called by the doctor.
+    async def lacks(self) -> dict[str, CloudRefused]:
+        """Return what the settings name and the cloud does not have, with why. Called by the doctor.
 
         Raises
         ------
@@ -114,9 +114,9 @@ class OpenStackCloud(Cloud):
         with self._door.open() as connection:
             self._parts.common(connection)
 
-    def _lacks(self) -> tuple[CloudRefused, ...]:
+    def _lacks(self) -> dict[str, CloudRefused]:
         with self._door.open() as connection:
-            return tuple(self._parts.missing(connection))
+            return dict(self._parts.missing(connection))
 
     def _create(self, spec: MachineSpec, token: str) -> MachineInfo:
         # One that is asked for again while the first request still hangs has to wait for that.

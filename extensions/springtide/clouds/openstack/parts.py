@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from springtide.clouds.base import Flavour
 from springtide.clouds.openstack.connection import OpenStackSettings
 from springtide.errors import CloudRefused
 from springtide.units import format_memory
@@ -90,24 +89,25 @@ class Parts:
             self._flavours[name] = self._found(connection, _FLAVOUR, name).id
         return self._flavours[name]
 
-    def missing(self, connection: Connection) -> Iterator[CloudRefused]:
-        """Yield what is named and is not there, or is other than the lab file says."""
+    def missing(self, connection: Connection) -> Iterator[tuple[str, CloudRefused]]:
+        """Yield what is named and is not there, or is other than the lab file says, each with why."""
+        for kind, name in self._named():
+            try:
+                found = self._found(connection, kind, name)
+                if kind is _FLAVOUR:
+                    self._compare(name, found)
+            except CloudRefused as error:
+                yield f"{kind.word} {name}", error
+
+    def _named(self) -> list[tuple[_Kind, str]]:
         settings = self.settings
         named = [(_IMAGE, settings.image), (_NETWORK, settings.network), (_NETWORK, settings.floating_network)]
-        named += [*((_GROUP, name) for name in settings.security_groups), (_KEY, settings.key_name)]
-        for kind, name in named:
-            if name:
-                try:
-                    self._found(connection, kind, name)
-                except CloudRefused as error:
-                    yield error
-        for flavour in settings.flavours:
-            try:
-                self._compare(flavour, self._found(connection, _FLAVOUR, flavour.name))
-            except CloudRefused as error:
-                yield error
+        named += [(_GROUP, name) for name in settings.security_groups]
+        named += [(_KEY, settings.key_name), *((_FLAVOUR, flavour.name) for flavour in settings.flavours)]
+        return [(kind, name) for kind, name in named if name]
 
-    def _compare(self, said: Flavour, found: Any) -> None:
+    def _compare(self, name: str, found: Any) -> None:
+        [said] = [flavour for flavour in self.settings.flavours if flavour.name == name]
         there = (found.vcpus, found.ram * 2**20)
         if there[0] < said.cores or there[1] < said.memory_bytes:
             raise CloudRefused(
