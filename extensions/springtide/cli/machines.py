@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -91,6 +92,7 @@ def sweep(options: Options, dry_run: bool, as_json: bool) -> None:
         lab = options.lab
         for site in sorted({*lab.clouds, *(row.site for row in ledger.machines(open_only=True))}):
             try:
+                _check_known(lab, options, site)
                 steps += [(site, step) for step in asyncio.run(_settle(_desk(lab, options, ledger, site), dry_run))]
             except CloudError as error:
                 click.echo(f"{site}: {error}", err=True)
@@ -112,10 +114,22 @@ async def _settle(desk: Machines, dry_run: bool) -> list[Step]:
         await desk.cloud.close()
 
 
+def _check_known(lab: Lab, options: Options, site: str) -> None:
+    """Refuse a site of which nobody knows any more what cloud it was: its machines would be taken for gone."""
+    if site not in lab.clouds and not (_state(options) / "clouds" / site).is_dir():
+        raise CloudError(
+            "There are rows of its machines, and the lab file has no such cloud.",
+            "Give the site back to the lab file until they have ended.",
+        )
+
+
+def _state(options: Options) -> Path:
+    return options.state_path or state_directory(None)
+
+
 def _desk(lab: Lab, options: Options, ledger: Ledger, site: str) -> Machines:
     found = lab.clouds.get(site)
-    state = options.state_path or state_directory(None)
-    cloud = open_cloud(site, found, state, shipped()["base"].image)
+    cloud = open_cloud(site, found, _state(options), shipped()["base"].image)
     flavours = flavours_of(found) if found else ()
     return Machines(site, terms_of(found) if found else _UNKNOWN, cloud, flavours, ledger)
 

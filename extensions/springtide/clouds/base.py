@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class MachineState(enum.Enum):
@@ -41,7 +41,7 @@ class MachineSpec:
 
     name: str
     flavour: str
-    user_data: str
+    user_data: str = field(repr=False)
     """A ``#!/bin/sh`` script that the machine runs once, as root, when it has started: cloud-init takes it, and so does
     a small init of one's own. Readable through the cloud's metadata service: nothing but short-lived keys in it."""
     tag: str

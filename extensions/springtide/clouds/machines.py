@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from springtide.clouds.base import Cloud, Flavour, MachineInfo, MachineSpec, MachineState
@@ -32,7 +32,7 @@ class Wish:
 
     name: str
     flavour: str
-    user_data: str
+    user_data: str = field(repr=False)
     user: str
     cluster: str = ""
     """Of which Dask cluster; all its machines share a tag."""

@@ -90,6 +90,15 @@ async def test_an_answer_that_does_not_come_in_time_makes_no_second_machine(runn
     await nova.close()
 
 
+async def test_a_machine_that_is_asked_for_again_while_the_cloud_thinks_is_made_once(
+    nova: OpenStackCloud, project: Project
+) -> None:
+    project.fails("POST", f"{SERVERS}$", done=True, delay_s=1)
+    made = await asyncio.gather(*(nova.create(SPEC, "the-token") for _ in range(3)))
+    assert {one.id for one in made} == set(project.servers)
+    assert project.count("POST", SERVERS) == 1
+
+
 async def test_of_two_made_at_once_by_two_processes_the_older_stays(nova: OpenStackCloud, project: Project) -> None:
     older, newer = (
         project.add_server({"name": "twin", "metadata": {"springtide-token": "the-token"}}) for _ in range(2)
@@ -163,6 +172,14 @@ async def test_a_cloud_that_fails_says_nothing_about_machines(
         await nova.create(SPEC, "the-token")
     await nova.create(SPEC, "the-token")
     assert len(await nova.machines()) == 1
+
+
+async def test_a_page_of_a_gateway_is_no_answer(nova: OpenStackCloud, project: Project) -> None:
+    page = "<html><body><h1>Maintenance</h1></body></html>"
+    for status in (200, 503):
+        project.fails("GET", f"{SERVERS}/detail", status=status, body=page)
+        with pytest.raises(CloudUnreachable):
+            await nova.machines()
 
 
 async def test_a_slow_cloud_is_given_up_and_never_blocks_the_event_loop(running: RunningCloud) -> None:
@@ -315,6 +332,7 @@ async def test_no_secret_is_in_an_error_or_in_the_log(
     assert "IyEvYmlu" not in caplog.text
     assert project.secret not in caplog.text
     assert project.secret not in repr(nova.settings)
+    assert "a key" not in repr(SPEC)
 
 
 # --- floating addresses ----------------------------------------------------------------------------------------------
@@ -325,7 +343,9 @@ async def test_a_machine_gets_a_floating_address_that_goes_with_it(running: Runn
     made = await nova.create(SPEC, "the-token")
     project.becomes(made.id, "ACTIVE")
     assert [info.address for info in await nova.machines()] == ["192.0.2.1"]
-    assert [info.address for info in await nova.machines()] == ["192.0.2.1"]
+    # Nova itself may be late to know of it.
+    del project.servers[made.id]["addresses"]["lab"][1:]
+    assert [(info.address, info.reason) for info in await nova.machines()] == [("192.0.2.1", "")]
     assert len(project.addresses) == 1
     await nova.destroy([made.id])
     assert project.addresses == {}

@@ -190,7 +190,7 @@ class Api:
 
     def listed(self, key: str, things: dict[str, Body]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
-            wanted = {name: value for name, value in request.query.items() if name in ("name", "device_id")}
+            wanted = {name: value for name, value in request.query.items() if name in ("name", "device_id", "port_id")}
             found = [one for one in things.values() if all(one[name] == value for name, value in wanted.items())]
             return answer({key: found})
 

@@ -37,7 +37,8 @@ def supplied(connection: Connection, server: Server, cloud: str) -> MachineInfo:
         port = next(iter(connection.network.ports(device_id=server.id)), None)
         if port is None:
             return info
-        made = connection.network.create_ip(
+        # Nova shows a new one some time later.
+        made = next(iter(connection.network.ips(port_id=port.id)), None) or connection.network.create_ip(
             floating_network_id=network, port_id=port.id, description=f"{_MARK}{server.id}"
         )
     except SDKException as error:
