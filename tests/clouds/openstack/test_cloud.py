@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from dataclasses import replace
 
@@ -241,6 +242,14 @@ async def test_a_cloud_that_is_not_in_the_file_is_told(running: RunningCloud) ->
         with pytest.raises(CloudUnreachable, match=words):
             await nova.machines()
         await nova.close()
+
+
+async def test_a_library_that_is_missing_is_told_with_how_to_get_it(
+    nova: OpenStackCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openstack", None)
+    with pytest.raises(CloudRefused, match=r"openstacksdk cannot be used.*springtide\[openstack\]"):
+        await nova.prepare()
 
 
 # --- states, console, end --------------------------------------------------------------------------------------------

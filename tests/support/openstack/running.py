@@ -78,12 +78,20 @@ def _served(app: web.Application) -> Iterator[int]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return runner, int(runner.addresses[0][1])
 
+    async def stop(runner: web.AppRunner) -> None:
+        await runner.cleanup()
+        # Answers that are late on purpose.
+        late = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
     try:
         runner, port = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
         try:
             yield port
         finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
+            asyncio.run_coroutine_threadsafe(stop(runner), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

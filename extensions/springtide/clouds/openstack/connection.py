@@ -60,6 +60,7 @@ class Door:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._former: list[Connection] = []
+        self._users = 0
 
     @contextmanager
     def open(self) -> Iterator[Connection]:
@@ -82,7 +83,7 @@ class Door:
         from springtide.clouds.openstack.answers import explained
 
         try:
-            yield self._opened()
+            yield self._entered()
         except CloudUnreachable:
             self._leave()
             raise
@@ -98,9 +99,12 @@ class Door:
                 # What the library has learnt half (which versions there are) must not stay; nor an old password.
                 self._leave()
             raise told from error
+        finally:
+            self._exited()
 
-    def _opened(self) -> Connection:
+    def _entered(self) -> Connection:
         with self._lock:
+            self._users += 1
             if self._connection is None:
                 self._connection = _connect(self.settings)
             return self._connection
@@ -110,6 +114,14 @@ class Door:
             # Another thread may be using it.
             self._former += [self._connection] if self._connection else []
             self._connection = None
+
+    def _exited(self) -> None:
+        with self._lock:
+            self._users -= 1
+            over = [] if self._users else self._former
+            self._former = self._former if self._users else []
+        for connection in over:
+            connection.close()
 
     def close(self) -> None:
         """Close all connections."""
