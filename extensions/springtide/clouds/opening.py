@@ -42,6 +42,7 @@ def _of_openstack(site: OpenStackSite) -> OpenStackSettings:
         key_name=site.key_name,
         availability_zone=site.availability_zone,
         floating_network=site.floating_network,
+        disk_bytes=site.disk or 0,
         request_s=site.request_timeout,
     )
 

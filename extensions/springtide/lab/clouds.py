@@ -196,6 +196,8 @@ class OpenStackSite(_CloudSite):
     """Zone that machines are made in. Default: the cloud's choice."""
     floating_network: OneLine = ""
     """Network of which each machine gets a floating address, that goes with it. Default: none."""
+    disk: Memory | None = None
+    """Root disk of each machine, as a volume that goes with it. Default: that of its flavour, which may have none."""
     request_timeout: Duration = 30
     """The cloud may be silent for so long until it counts as unreachable."""
 

@@ -47,6 +47,16 @@ async def test_machines_get_what_the_settings_name(running: RunningCloud) -> Non
     await nova.close()
 
 
+async def test_a_machine_may_have_a_disk_of_its_own_that_goes_with_it(running: RunningCloud) -> None:
+    nova = OpenStackCloud(replace(running.settings, disk_bytes=20 * 2**30 + 1))
+    made = await nova.create(SPEC, "the-token")
+    wish = running.project.servers[made.id]["wish"]
+    [volume] = wish["block_device_mapping_v2"]
+    assert (volume["volume_size"], volume["delete_on_termination"], volume["source_type"]) == (21, True, "image")
+    assert "imageRef" not in wish
+    await nova.close()
+
+
 async def test_machines_of_others_are_not_seen(nova: OpenStackCloud, project: Project) -> None:
     project.add_server({"name": "a colleague's"})
     assert await nova.machines() == ()

@@ -131,8 +131,9 @@ class Api:
 
     async def create_server(self, request: web.Request) -> web.Response:
         project, wish = self.project, (await request.json())["server"]
-        if wish["imageRef"] not in project.images:
-            raise Problem(400, "badRequest", f"Can not find requested image: {wish['imageRef']}")
+        image = wish.get("imageRef") or wish["block_device_mapping_v2"][0]["uuid"]
+        if image not in project.images:
+            raise Problem(400, "badRequest", f"Can not find requested image: {image}")
         if wish.get("key_name", "ada") != "ada":
             raise Problem(400, "badRequest", "Invalid key_name provided.")
         if any(one["name"] not in ("default", "dask") for one in wish.get("security_groups", [])):

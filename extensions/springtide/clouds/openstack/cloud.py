@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import re
 import threading
 from collections.abc import Callable, Collection
@@ -150,11 +151,14 @@ class OpenStackCloud(Cloud):
         wish: dict[str, Any] = {
             "name": spec.name,
             "flavor_id": self._parts.flavour(connection, spec.flavour),
-            "image_id": common.image,
             "networks": [{"uuid": common.network}] if common.network else "auto",
             "metadata": servers.metadata_of(spec, token, common.floating_network),
             "user_data": base64.b64encode(spec.user_data.encode()).decode(),
         }
+        if settings.disk_bytes:
+            wish["block_device_mapping"] = [_root_volume(common.image, settings.disk_bytes)]
+        else:
+            wish["image_id"] = common.image
         if settings.security_groups:
             wish["security_groups"] = [{"name": name} for name in settings.security_groups]
         if settings.key_name:
@@ -187,3 +191,14 @@ class OpenStackCloud(Cloud):
         with self._door.open() as connection:
             answer = connection.compute.get_server_console_output(machine_id, length=_CONSOLE_LINES)
         return str(answer.get("output") or "")
+
+
+def _root_volume(image: str, disk_bytes: int) -> dict[str, Any]:
+    return {
+        "boot_index": 0,
+        "source_type": "image",
+        "uuid": image,
+        "destination_type": "volume",
+        "volume_size": math.ceil(disk_bytes / 2**30),
+        "delete_on_termination": True,
+    }

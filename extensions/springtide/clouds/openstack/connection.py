@@ -48,6 +48,8 @@ class OpenStackSettings:
     """Empty: the cloud chooses."""
     floating_network: str = ""
     """Network of which each machine gets a floating address; empty: it gets none."""
+    disk_bytes: int = 0
+    """Size of a volume to start from, made from the image and removed with the machine; 0: the flavour's own disk."""
     request_s: float = 30.0
     """The cloud may be silent for so long."""
 
