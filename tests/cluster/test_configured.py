@@ -8,7 +8,8 @@ from typing import Any
 import dask
 import pytest
 
-from springtide.cluster.configured import configured_pools
+from springtide.clouds.openstack import OpenStackCloud
+from springtide.cluster.configured import configured_pools, pools_of_lab
 from springtide.cluster.pools.batch import BatchPool
 from springtide.cluster.pools.cloud import CloudPool
 from springtide.cluster.pools.local import LocalPool
@@ -58,6 +59,22 @@ def test_sites_of_the_lab_file_that_say_how_their_workers_are(tmp_path: Path, mo
     assert (cloud.name, cloud.maximum, cloud.lifetime_s, cloud.terms.quantum_s) == ("burst", 2, 3600, 600)
     assert cloud.site_terms
     assert (cloud.site_terms.budget, cloud.site_terms.period) == (5, "day")
+
+
+def test_machines_of_an_openstack_cloud_run_the_python_of_their_image(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(
+        "springtide: 1\nprofiles: [{name: x, site: here}]\nsites:\n  here: {kind: local, runtime: host}\n"
+        "  campus: {kind: openstack, cloud: university, image: base, python: /opt/base/bin/python, network: lab,"
+        " request_timeout: 10, disk: 20G, flavours: {m1.small: {cores: 1, memory: 2G}}}\n"
+    )
+    [pool] = pools_of_lab(tmp_path / "lab.yaml")
+    assert isinstance(pool, CloudPool)
+    assert pool.worker.python == "/opt/base/bin/python"
+    assert isinstance(pool.cloud, OpenStackCloud)
+    settings = pool.cloud.settings
+    assert (settings.cloud, settings.network, settings.request_s) == ("university", "lab", 10)
+    assert [flavour.name for flavour in settings.flavours] == ["m1.small"]
+    assert settings.disk_bytes == 20 * 2**30
 
 
 def test_pools_of_dasks_configuration() -> None:
