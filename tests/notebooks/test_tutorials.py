@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+import springtide
 from springtide.environments.catalog import shipped
 from springtide.environments.engine import connect
 from springtide.environments.host import jupyter_path, prepare_host_environment
 from springtide.errors import EngineError
+from springtide.hub.brokering import PACKAGES
 from springtide.share import share_path
 from tests.kernels.sessions import image_of, run_in_image
 from tests.support.docker_engine import find_dockerd
@@ -62,7 +64,12 @@ def _run_in_container(path: Path) -> Notebook:
     text = path.read_text(encoding="utf-8")
     return _timed(
         lambda: run_in_image(
-            environment, ["python", "-c", RUNNER.read_text(encoding="utf-8")], stdin=text, seconds=LONGEST_S * 2
+            environment,
+            ["env", f"PYTHONPATH={PACKAGES}", "python", "-c", RUNNER.read_text(encoding="utf-8")],
+            stdin=text,
+            # As sessions have it.
+            mounts=[(Path(springtide.__file__).parent, f"{PACKAGES}/springtide")],
+            seconds=LONGEST_S * 2,
         )
     )
 
@@ -107,6 +114,14 @@ def printed(notebook: Notebook, cell_id: str) -> str:
     )
 
 
+def check_figure(notebook: Notebook, cell_id: str) -> None:
+    figures = [output["data"]["image/png"] for output in outputs(notebook, cell_id) if "data" in output]
+    assert len(figures) == 1
+    picture = base64.b64decode(figures[0])
+    assert picture.startswith(PNG_START)
+    assert len(picture) > 20_000
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_tutorial_is_stored_without_outputs(path: Path) -> None:
     code = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
@@ -142,12 +157,33 @@ def test_the_instrument_noise_agrees_with_the_mission_requirement(run: Run) -> N
     assert "agrees with the model" in printed(done, "check")
     assert "2 workers" in printed(done, "cluster") or os.cpu_count() == 1
 
-    figures = [output["data"]["image/png"] for output in outputs(done, "plot") if "data" in output]
-    assert len(figures) == 1
-    picture = base64.b64decode(figures[0])
-    assert picture.startswith(PNG_START)
-    assert len(picture) > 20_000
+    check_figure(done, "plot")
     assert "noise.csv, noise.png" in printed(done, "save")
     assert not [
         cell["id"] for cell in done["cells"] for output in cell.get("outputs", []) if output.get("name") == "stderr"
     ]
+
+
+@pytest.mark.timeout(900)
+def test_a_peak_of_work_is_absorbed_and_its_results_are_right(run: Run) -> None:
+    done = run(share_path("notebooks", "02-absorb-a-peak.ipynb"))
+
+    seen = re.findall(
+        r"(\d+) s +workers: (\d+) on queue, (\d+) on cloud; (\d+) waiting in the queue; cost ([\d.]+); (\d+) days",
+        printed(done, "watch"),
+    )
+    looks = [(int(queue), int(cloud), int(waiting)) for _s, queue, cloud, waiting, _cost, _days in seen]
+    assert (0, 2, 1) in looks, "machines work while the queue is full"
+    assert int(seen[-1][-1]) == 120
+    assert "asked of the queue, which is free of charge" in printed(done, "explain")
+    assert "no queue takes" in printed(done, "explain")
+    assert "0 workers are left" in printed(done, "shrink")
+    cost = re.search(r"Cost: ([\d.]+) of 0.5", printed(done, "shrink"))
+    assert cost
+    assert 0.0 < float(cost[1]) < 0.05
+    levels = dict(re.findall(r"^([AN]) = ([\d.]+) ±", printed(done, "check"), re.MULTILINE))
+    assert float(levels["A"]) == pytest.approx(1.74, rel=0.01)
+    assert float(levels["N"]) == pytest.approx(34.8, rel=0.01)
+    assert "agrees with what was put in" in printed(done, "check")
+    check_figure(done, "plot")
+    assert "days.csv, peak.png" in printed(done, "save")

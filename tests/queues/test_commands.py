@@ -61,6 +61,13 @@ async def test_a_command_gets_only_what_finds_its_scheduler(monkeypatch: pytest.
     assert command_environment()["PATH"] == "/usr/local/bin:/usr/bin:/bin"
 
 
+async def test_a_queue_of_ones_own_is_named_to_ones_own_commands_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPRINGTIDE_LOCAL_QUEUE", "/own")
+    assert "SPRINGTIDE_LOCAL_QUEUE=/own" in (await run_command(["env"])).output
+    other = {"user": os.getuid(), "group": os.getgid()}
+    assert "/own" not in (await run_command(["env"], account=other)).output
+
+
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [

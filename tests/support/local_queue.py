@@ -7,11 +7,9 @@ import contextlib
 import io
 import json
 import os
-import shlex
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from springtide.queues.commands import Answer, run_command
+from springtide.queues.commands import Answer
 from springtide.queues.local import keeper, shepherd
 from springtide.queues.local import program as local_program
 from springtide.queues.local.machine import SPOOL_VARIABLE, Spool
+from springtide.queues.local.private import private_queue
 from springtide.queues.local.queue import PROGRAM, LocalQueue
 from springtide.queues.model import JobInfo, JobRequest, JobState
 from tests.support.processes import all_processes
@@ -40,18 +39,8 @@ class LocalSite:
 
     def __post_init__(self) -> None:
         self.spool = Spool(self.folder / "queue")
-        self.spool.create()
-        self.set()
-        self.bin = self.folder / "bin"
-        self.bin.mkdir()
-        # What launcher, hub and person run: it leads to this queue whatever their environment.
-        command = f"exec {shlex.quote(sys.executable)} -m springtide.queues.local.program"
-        program = self.bin / PROGRAM
-        program.write_text(
-            f'#!/bin/sh\nexport {SPOOL_VARIABLE}={shlex.quote(str(self.spool.folder))}\n{command} "$@"\n'
-        )
-        program.chmod(0o755)
-        self.queue = LocalQueue(self.bin, run_command)
+        self.queue = private_queue(self.folder, **_SETTINGS)
+        self.bin = self.queue.folder
         self._near = LocalQueue(self.bin, self._run_here)
 
     def set(self, **settings: Any) -> None:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from springtide.cluster.pools.batch import BatchPool
     from springtide.cluster.pools.cloud import CloudPool
     from springtide.cluster.pools.local import LocalPool
+    from springtide.cluster.pools.rehearsal import RehearsalPool
 
-__all__ = ["BatchPool", "CloudPool", "HybridCluster", "LocalPool", "PolicySettings", "WorkerOptions"]
+__all__ = ["BatchPool", "CloudPool", "HybridCluster", "LocalPool", "PolicySettings", "RehearsalPool", "WorkerOptions"]
 
 # Loaded when asked for: who replays a trace needs no Dask.
 _PLACES = {
@@ -30,6 +31,7 @@ _PLACES = {
     "HybridCluster": "hybrid",
     "LocalPool": "pools.local",
     "PolicySettings": "decision",
+    "RehearsalPool": "pools.rehearsal",
     "WorkerOptions": "pools.base",
 }
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 ANSWER_WITHIN_S = 20.0
 # First asked to end, as the launcher ends what it has started itself, then killed.
 _ENDINGS = ((signal.SIGTERM, 0.3), (signal.SIGKILL, 1.0))
+_OWN_QUEUE = "SPRINGTIDE_LOCAL_QUEUE"
 # The only variables a scheduler's command gets: where its configuration is, and a fixed language for its words.
-_KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "HOME", "USER", "LOGNAME")
+_KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "HOME", "USER", "LOGNAME", _OWN_QUEUE)
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,17 @@ async def run_command(
     account : mapping, optional
         ``user``, ``group`` and ``extra_groups`` for `subprocess.Popen`, to act as somebody else (root only).
     """
+    variables = dict(environment if environment is not None else command_environment())
+    if account:
+        # The local queue of the account that asks is no other's.
+        variables.pop(_OWN_QUEUE, None)
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=dict(environment if environment is not None else command_environment()),
+            env=variables,
             cwd="/",
             start_new_session=True,
             **(account or {}),  # type: ignore[arg-type]  # the keywords of Popen have no common type

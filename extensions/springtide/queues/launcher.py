@@ -68,7 +68,7 @@ _OVER = re.compile(
     r"unknown job|invalid job id|no such job|job (?:has|is) finished|already complet|invalid for state of job",
     re.IGNORECASE,
 )
-_KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF")
+_KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "SPRINGTIDE_LOCAL_QUEUE")
 
 
 class BadRequest(ValueError):

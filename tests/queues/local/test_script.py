@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from springtide.errors import QueueError, ScriptError, SubmitRefused
 from springtide.queues.commands import run_command
 from springtide.queues.local.machine import SPOOL_VARIABLE, Settings, Spool, find_spool
+from springtide.queues.local.private import private_queue
 from springtide.queues.local.queue import LocalQueue
 from springtide.queues.local.script import fitted, read_script
 from springtide.queues.model import After, Dependency, JobArray, JobRequest
@@ -215,3 +217,19 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     answer = run("submit", stdin=b"#!/bin/sh\n", spool=tmp_path / "file" / "queue")
     assert (answer.returncode, b"cannot be made" in answer.stderr) == (1, True)
+
+
+async def test_a_private_queue_is_apart_from_the_accounts_own(tmp_path: Path) -> None:
+    queue = private_queue(tmp_path / "own", cores=1, memory="100M", idle_s=0.2)
+    (node,) = await queue.nodes()
+    assert (node.cores, node.memory_bytes) == (1, 100 * 2**20)
+    assert await private_queue(tmp_path / "own", cores=1).snapshot() == {}
+
+
+def test_a_private_queue_says_what_it_cannot_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(QueueError, match="may only hold: cores, memory"):
+        private_queue(tmp_path, coers=1)
+    # A folder that is mounted noexec; only root could mount one.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(QueueError, match="mounted noexec"):
+        private_queue(tmp_path, cores=1)
