@@ -9,7 +9,9 @@ import click
 # Each imported when it is called: listing needs less than building.
 _COMMANDS = {
     "build": ("springtide.cli.env_images", "build"),
+    "cache": ("springtide.cli.env_cache", "cache"),
     "check": ("springtide.cli.env_check", "check"),
+    "convert": ("springtide.cli.env_cache", "convert"),
     "diff": ("springtide.cli.env_show", "diff"),
     "list": ("springtide.cli.env_show", "list_all"),
     "new": ("springtide.cli.env_new", "new"),

@@ -64,10 +64,24 @@ class EnvOptions:
         except EnvironmentsError:
             return None
 
+    def is_over(self, token: str) -> bool:
+        """Whether the job `token` is over, as far as the ledger here knows: one that it does not know may not be."""
+        file = file_of(self._place)
+        if file and not file.exists():
+            return False
+        with self._ledger() as ledger:
+            run = ledger.run(token)
+            row = ledger.job(run.job if run else token)
+            return row is not None and row.over
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return (self.state_path or state_directory(self.lab.hub.state_directory)).absolute()
+
     @property
     def _place(self) -> str:
-        state = self.state_path or state_directory(self.lab.hub.state_directory)
-        return own_ledger_url(self.lab.hub.ledger, state.absolute())
+        return own_ledger_url(self.lab.hub.ledger, self.state)
 
     def _ledger(self) -> Ledger:
         return Ledger.open(self._place)

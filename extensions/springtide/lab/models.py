@@ -172,6 +172,16 @@ class Registry(Model):
     """Where ``springtide env push`` puts images in it; empty: at its top."""
 
 
+class Images(Model):
+    """Where images are kept that are converted for runtimes without an engine, such as Apptainer."""
+
+    folder: LabPath | None = None
+    """Folder that the nodes see too; what the hub's or the administrator's account converts into it, all accounts use.
+    Relative to the lab file. Default: ``images`` in the state directory."""
+    limit: Memory | None = None
+    """How much they may take; what was not used for longest and is not in use makes room. Default: no limit."""
+
+
 class Workers(Model):
     """How the Dask workers of a site are: with it, the site is a pool of `HybridCluster`."""
 
@@ -435,6 +445,8 @@ class Lab(Model):
     """Container images with their kernels."""
     registries: dict[RegistryHost, Registry] = {}
     """Image registries by their name, with the port where there is one. ``springtide env push`` sends to the first."""
+    images: Images = Images()
+    """The cache of converted images."""
     every_site: Annotated[dict[Name, AnySite], Field(min_length=1, alias="sites")]
     """Places where sessions run, and clouds whose machines work for them."""
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]

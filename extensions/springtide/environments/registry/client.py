@@ -6,11 +6,14 @@ for it (docker.io, GitLab, Harbor). Both are done here; an anonymous token is as
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -22,6 +25,7 @@ from springtide.errors import RegistryError
 
 _TIMEOUT_S = 15
 _TAGS_ON_A_PAGE = 500
+_PIECE = 2**20
 _INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -46,6 +50,15 @@ class Manifest:
     """``sha256:…`` of the image's configuration: what an engine or a session calls it, wherever it came from."""
     size_bytes: int
     """Of its layers, as they are downloaded."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A configuration or a layer of an image."""
+
+    digest: str
+    size_bytes: int
+    media_type: str
 
 
 class Registry:
@@ -97,6 +110,59 @@ class Registry:
                 f"{reference} is no container image.", "It may be of another kind, or too old."
             ) from None
         return Manifest(reference, digest, str(config), size)
+
+    def parts(self, reference: Reference) -> tuple[Part, list[Part]]:
+        """Return configuration and layers of the image whose digest `reference` has, after verifying that.
+
+        Raises
+        ------
+        RegistryError
+            As `manifest`.
+        """
+        content = self._verified(reference)
+        if "manifests" in content:
+            content = self._verified(reference.at(_for_this_machine(content, reference)))
+        config, *layers = (
+            Part(str(one["digest"]), int(one["size"]), str(one["mediaType"]))
+            for one in (content["config"], *content["layers"])
+        )
+        return config, layers
+
+    def _verified(self, reference: Reference) -> Mapping[str, Any]:
+        content = self._get_manifest(reference).content
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != reference.digest:
+            raise RegistryError(f"The registry {self.host} sent something else than {reference}.")
+        found: Mapping[str, Any] = json.loads(content)
+        return found
+
+    def download(self, reference: Reference, part: Part, file: Path, received: Callable[[int], None]) -> None:
+        """Write a part of an image of the repository of `reference` into `file`, after verifying its digest.
+
+        Parameters
+        ----------
+        received : callable
+            Told how many bytes have come since it was called last.
+
+        Raises
+        ------
+        RegistryError
+            If the registry breaks off, or sends something else.
+        OSError
+            If there is no room.
+        """
+        digest = hashlib.sha256()
+        with self._ask("GET", reference, f"blobs/{part.digest}", stream=True) as answer:
+            self._check(answer, reference)
+            try:
+                with file.open("wb") as output:
+                    for piece in answer.iter_content(_PIECE):
+                        output.write(piece)
+                        digest.update(piece)
+                        received(len(piece))
+            except requests.RequestException as error:
+                raise from_exception(error, self.host) from error
+        if f"sha256:{digest.hexdigest()}" != part.digest:
+            raise RegistryError(f"The registry {self.host} sent a broken part of {reference}.", "Push it again.")
 
     def digest(self, reference: Reference) -> str | None:
         """Return the digest of the image that `reference` names, None where the registry has no such image.
@@ -153,18 +219,26 @@ class Registry:
             raise from_status(answer, reference, with_login=self._login is not None)
 
     def _ask(
-        self, method: str, reference: Reference, path: str, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        reference: Reference,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        stream: bool = False,
     ) -> requests.Response:
         url = urllib.parse.urljoin(reference.api, f"{reference.repository}/{path}")
         try:
-            answer = self._session.request(method, url, headers=headers, timeout=_TIMEOUT_S, auth=_no_login)
+            asked: dict[str, Any] = {"timeout": _TIMEOUT_S, "auth": _no_login, "stream": stream}
+            answer = self._session.request(method, url, headers=headers, **asked)
             if answer.status_code != 401:
                 return answer
             authorization = self._authorization(answer, reference)
             if authorization is None:
                 return answer
+            answer.close()
             headers = {**(headers or {}), "Authorization": authorization}
-            return self._session.request(method, url, headers=headers, timeout=_TIMEOUT_S, auth=_no_login)
+            return self._session.request(method, url, headers=headers, **asked)
         except requests.RequestException as error:
             raise from_exception(error, self.host) from error
 
