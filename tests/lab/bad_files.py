@@ -214,6 +214,23 @@ BAD: dict[str, Bad] = {
     "site runtime": Bad(
         site("local\n    runtime: podman"), 7, "sites.extra.runtime", "choices", "podman", "docker, host"
     ),
+    "batch runtime": Bad(
+        site("slurm\n    runtime: docker"), 7, "sites.extra.runtime", "choices", "docker", "host, apptainer"
+    ),
+    "image form on host": Bad(
+        site("slurm\n    image_form: folder"), 7, "sites.extra.image_form", "means nothing", "folder", "containers"
+    ),
+    "image form sif": Bad(
+        site("slurm\n    runtime: udocker\n    image_form: sif"),
+        8,
+        "sites.extra.image_form",
+        "none that",
+        "sif",
+        "folder",
+    ),
+    "images limit": Bad(
+        HEAD + SITES + PROFILES + "images: {limit: much}\n", 4, "images.limit", "not a memory size", "much", "512M"
+    ),
     "site key": Bad(site("slurm\n    partition: gpu"), 7, "sites.extra.partition", "not known", "'partition'", "queue"),
     "site key misspelt": Bad(site("slurm\n    quue: gpu"), 7, "sites.extra.quue", "'queue'", "'quue'", "directives"),
     "optional": Bad(site("slurm\n    optional: maybe"), 7, "sites.extra.optional", "true or false", "'maybe'", "true"),

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -59,6 +60,11 @@ class UserDesk(Desk):
     catalog: Catalog = field(kw_only=True)
     keeper: ClassVar[str] = KEEPER
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    @property
+    def for_others(self) -> bool:
+        """Whether its jobs run as another account than this process."""
+        return self.account.uid != os.geteuid()
 
     @property
     def porter(self) -> Porter:

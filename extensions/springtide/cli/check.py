@@ -13,7 +13,7 @@ from springtide.errors import ApplicationFileError, LabFileError
 from springtide.jobs.applications.load import Offer, applications_of
 from springtide.lab.clouds import CloudSite, MachineSize, OpenStackSite
 from springtide.lab.load import load_lab
-from springtide.lab.models import CpuRange, Lab, LocalSite, MemoryRange, Profile, WalltimeRange
+from springtide.lab.models import BatchSite, CpuRange, Lab, LocalSite, MemoryRange, Profile, WalltimeRange
 from springtide.lab.profiles import label, queues_of, site_label
 from springtide.lab.schema import lab_schema
 from springtide.units import describe_duration, format_memory
@@ -89,6 +89,8 @@ def _describe_site(lab: Lab, name: str) -> str:
     what = kinds[site.runtime] if isinstance(site, LocalSite) else f"batch queue ({site.kind})"
     called = site_label(lab, name, "en")
     words = [what] + ([f'called "{called}"'] if called != name else [])
+    if isinstance(site, BatchSite) and site.runtime != "host":
+        words.append(f"jobs of applications in containers of {site.runtime}")
     return ", ".join(words + (["offered where it is found"] if site.optional else []))
 
 

@@ -8,6 +8,7 @@ the queue layer settles the rest by name. `recover` submits what was not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import sys
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from springtide.environments.conversions.places import ImageCaches
 from springtide.errors import (
     ApplicationFileError,
     JobError,
@@ -42,7 +44,7 @@ from springtide.jobs.quotas import Standing, add_run_within_quotas, check_quotas
 from springtide.jobs.recovering import recover, submit_promised
 from springtide.jobs.schedules import Repeat, add_schedule, find_schedule, set_schedule
 from springtide.jobs.script import request_of
-from springtide.jobs.software import software_of
+from springtide.jobs.software import Software, image_of, software_of
 from springtide.jobs.spec import JobSpec
 from springtide.jobs.watching import changes_at
 from springtide.lab.models import BatchSite, Lab, LocalSite
@@ -88,9 +90,16 @@ class Desk:
     language: str = "en"
     user: str = field(default_factory=getpass.getuser)
     say: Callable[[str], None] = lambda words: None
+    state: Path | None = None
+    """The lab's state directory, where images lie; None: that in which `environments` is."""
     _sites: dict[str, OpenSite] = field(default_factory=dict)
     keeper: ClassVar[str] = ""
     """Who starts what is due of the schedules that are made here."""
+
+    @property
+    def for_others(self) -> bool:
+        """Whether its jobs run as another account than this process."""
+        return False
 
     # --- applications -----------------------------------------------------------------------------------------------
 
@@ -142,7 +151,8 @@ class Desk:
         token = asked.token or new_token()
         folder = self.folder / f"{offer.name}-{token}"
         site = self.lab.sites.get(spec.site)
-        software = await software_of(self.lab, offer.environment, site, self.environments, self.say)
+        software = await self._software(offer.environment, site, token)
+        spec = spec.within(software.prepared.digest)
         await self._make_folder(
             folder,
             token=token,
@@ -152,6 +162,7 @@ class Desk:
             environment=software.description,
             variables={},
             upstream=[Path(runs[follow.token].folder) for follow in spec.after],
+            container=software.container,
         )
         run = RunRecord(
             token=token,
@@ -178,6 +189,19 @@ class Desk:
             if await asyncio.to_thread(self.ledger.job, run.job) is None:
                 raise
             return run
+
+    async def _software(self, environment: str, site: BatchSite | LocalSite | None, token: str) -> Software:
+        """Return an environment at a site: its image where the site has containers, else its software there."""
+        if not isinstance(site, BatchSite) or site.runtime == "host":
+            return await software_of(self.lab, environment, site, self.environments, self.say)
+        caches = ImageCaches.of(self.lab, self.state or self.environments.parent, self._is_over)
+        return await image_of(self.lab, environment, site, caches, token, self.say, shared_only=self.for_others)
+
+    def _is_over(self, token: str) -> bool:
+        """Whether a job needs its image no more, as far as the ledger here knows."""
+        run = self.ledger.run(token)
+        row = self.ledger.job(run.job) if run else None
+        return row is not None and row.over
 
     async def plan(
         self, name: str, given: Mapping[str, Any], asked: Asked
@@ -322,6 +346,9 @@ class Desk:
                 "It is found out by itself; do not submit it again.",
                 transient=True,
             )
+        if spec.image:
+            with contextlib.suppress(LedgerError):  # the job's own record says it as well
+                await asyncio.to_thread(self.ledger.update_job, run.job, environment=spec.image)
         return run
 
     async def recover(self) -> list[RunRecord]:

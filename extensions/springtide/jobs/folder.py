@@ -17,6 +17,7 @@ from springtide.jobs.applications.files import copy_file
 from springtide.jobs.applications.load import Offer
 from springtide.jobs.applications.parameters import FileParameter
 from springtide.jobs.applications.values import Value
+from springtide.jobs.containers import Container
 from springtide.jobs.spec import JobSpec
 
 LOG = "log.txt"
@@ -38,6 +39,7 @@ def make_folder(
     environment: Mapping[str, str],
     variables: Mapping[str, str],
     upstream: Sequence[Path],
+    container: Container | None = None,
     at: Path | None = None,
 ) -> None:
     """Make the folder of a job, complete or not at all; one of a former try that nobody wrote down is replaced.
@@ -50,6 +52,8 @@ def make_folder(
         What is known of the environment, for the record.
     upstream : sequence of Path
         The folders of the jobs it follows.
+    container : Container, optional
+        In what it runs; None: the node itself.
     at : Path, optional
         Where it is made, if it is carried to its place afterwards.
 
@@ -74,7 +78,8 @@ def make_folder(
             "ranks": [str(spec.ranks * spec.nodes)],
             "upstream.outputs": [str(one / OUTPUTS) for one in upstream],
         }
-        runs = [_run(offer, values, places, copies, folder) for values in spec.runs]
+        runs = [_with_ranks(_run(offer, values, places, copies, folder), spec) for values in spec.runs]
+        variables = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(spec.cores), **variables}
         description = {
             "token": token,
             "application": spec.application,
@@ -82,12 +87,14 @@ def make_folder(
             "site": spec.site,
             "springtide": __version__,
             "prefix": prefix,
-            "variables": {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(spec.cores), **variables},
+            "variables": variables,
             "swept": list(spec.swept),
             "plots": {plot.name: plot.entry for plot in offer.application.plots},
             "outputs": {output.name: output.files for output in offer.application.outputs},
-            "runs": [_with_ranks(run, spec) for run in runs],
+            "runs": runs,
         }
+        if container:
+            description |= _in_container(container, description, spec, folder, upstream)
         _write(beside / _DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False))
         _write(beside / _RUNNER, Path(runner.__file__).read_text(encoding="utf-8"))
         os.rename(beside, place)
@@ -132,6 +139,33 @@ def _run(
         for name, value in values.items()
     }
     return {"parameters": local, "command": arguments(offer.application, local, places)}
+
+
+def _in_container(
+    container: Container, description: Mapping[str, Any], spec: JobSpec, folder: Path, upstream: Sequence[Path]
+) -> dict[str, Any]:
+    """Return what the description of a job has besides, or otherwise, where it runs in an image."""
+    variables, runs = description["variables"], description["runs"]
+    # Ranks on one node find each other inside; of several nodes, the launcher has to be outside.
+    outside = spec.ranks * spec.nodes if spec.nodes > 1 else 0
+    return {
+        "container": container.described(folder, variables, description["token"], runner.VERSIONS),
+        "prefix": "",
+        "runs": [
+            run
+            | {
+                "argv": container.argv(
+                    run["command"][3:] if outside else run["command"],
+                    folder=folder,
+                    outputs=run_folder(folder, index, len(runs)),
+                    upstream=[one / OUTPUTS for one in upstream],
+                    variables=variables,
+                    ranks=outside,
+                )
+            }
+            for index, run in enumerate(runs, 1)
+        ],
+    }
 
 
 def _with_ranks(run: dict[str, Any], spec: JobSpec) -> dict[str, Any]:

@@ -42,12 +42,14 @@ def own_desk(
     """Return the desk of this account."""
     account = caller()
     home = Path(os.path.expanduser("~"))
+    state = (state or state_directory(lab.hub.state_directory)).absolute()
     return Desk(
         lab=lab,
         ledger=ledger,
         folder=own_jobs_folder(),
         home=home,
-        environments=_environments(state or state_directory(lab.hub.state_directory)),
+        environments=_environments(state),
+        state=state,
         groups=_groups(),
         language=language,
         user=account.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 from springtide.errors import ParameterError, QueueError
 from springtide.jobs import routing
 from springtide.jobs.chains import must_wait
+from springtide.jobs.software import objection_to
 from springtide.jobs.spec import JobSpec
 from springtide.ledger.records import RunRecord
+from springtide.queues.model import JobRequest
 from springtide.queues.opening import OpenSite
 
 if TYPE_CHECKING:
@@ -62,7 +65,18 @@ async def candidates_for(desk: Desk, spec: JobSpec, wished: str, *, foreseeing: 
     names = desk.names_of_sites(wished)
     sites = [site for name in names if (site := await _site_or_none(desk, name, names))]
     request = replace(desk.request(spec, Path("/"), ()), dependencies=())
-    return [await routing.look_at(site, request, desk.language, foreseeing=foreseeing) for site in sites]
+    if len(sites) == 1:  # what is against it is said when it is submitted, with what to do
+        return [await routing.look_at(sites[0], request, desk.language, foreseeing=foreseeing)]
+    environment = spec.application.partition("/")[0]
+    return [await _candidate(desk, environment, site, request, foreseeing=foreseeing) for site in sites]
+
+
+async def _candidate(
+    desk: Desk, environment: str, site: OpenSite, request: JobRequest, *, foreseeing: bool
+) -> routing.Candidate:
+    if objection := await asyncio.to_thread(objection_to, desk.lab, environment, site.name):
+        return routing.Candidate(site.name, objection=objection)
+    return await routing.look_at(site, request, desk.language, foreseeing=foreseeing)
 
 
 async def _site_or_none(desk: Desk, name: str, names: Sequence[str]) -> OpenSite | None:

@@ -27,7 +27,7 @@ _MOST_HASHED_BYTES = 2**30
 _MOST_LISTED = 1000
 _NOT_FOUND = 127
 _BEGUN_BEFORE = 125
-_VERSIONS = """
+VERSIONS = """
 import json, platform, sys
 from importlib.metadata import distributions
 found = {d.metadata["Name"]: d.version for d in distributions()}
@@ -48,16 +48,26 @@ def main(folder: str) -> int:
     if not _is_first(os.path.join(folder, f".began-{index}")):
         print("This run has begun before, as another job: it does not run twice.", file=sys.stderr, flush=True)
         return _BEGUN_BEFORE
-    record = os.path.join(folder, f"provenance-{index}.json" if several else "provenance.json")
+    record = _record(folder, index, len(job["runs"]))
     environment = dict(os.environ, **job["variables"])
     if job["prefix"]:
         environment["PATH"] = os.path.join(job["prefix"], "bin") + os.pathsep + environment.get("PATH", os.defpath)
     known = _began(job, run, index)
     _write(record, known)
-    known.update(_run(run["command"], outputs, environment))
-    known["versions"] = _versions(environment) if job["prefix"] else {}
+    container = job.get("container")
+    if container:
+        environment.update(container["environment"])
+        known.update(_run_in_image(container, run["argv"], outputs, environment))
+        known["versions"] = _asked(_at_hand(container["versions"]), environment)
+    else:
+        known.update(_run(run["command"], outputs, environment))
+        known["versions"] = _versions(environment) if job["prefix"] else {}
     known["outputs"] = _listed(outputs)
     _write(record, known)
+    if container and all(_is_over(folder, one, len(job["runs"])) for one in range(1, len(job["runs"]) + 1)):
+        # Whoever needs room may remove the image; where another account has left the mark, it sees by itself.
+        with contextlib.suppress(OSError):
+            os.unlink(container["mark"])
     return int(known["exit_status"])
 
 
@@ -125,6 +135,46 @@ def _run(command: list[str], outputs: str, environment: dict[str, str]) -> dict[
     }
 
 
+def _run_in_image(
+    container: dict[str, Any], command: list[str], outputs: str, environment: dict[str, str]
+) -> dict[str, Any]:
+    """Run the program in the image, if both the image and what runs it are here."""
+    command, problem = _at_hand(command), ""
+    if shutil.which(command[0], path=environment.get("PATH")) is None:
+        problem = (
+            f"This node has no {container['name']}, in which its site runs jobs: the administrator can say where it is "
+            "with “runtime_program” of the site in the lab file."
+        )
+    elif not os.path.exists(container["image"]):
+        problem = f"This node does not see the image {container['image']}: it was removed, or is on no shared disk."
+    elif container["bytes"] and os.path.getsize(container["image"]) != container["bytes"]:
+        problem = f"The image {container['image']} is damaged: submit the job again, and it is made again."
+    if not problem:
+        return _run(command, outputs, environment)
+    print(problem, file=sys.stderr, flush=True)
+    return {"exit_status": _NOT_FOUND, "signal": None, "ended": time.time()}
+
+
+def _at_hand(command: list[str]) -> list[str]:
+    """Return a command with its program found on this node, where it is not where it was when it was submitted."""
+    program = command[0]
+    if os.path.isabs(program) and not os.path.exists(program):
+        program = shutil.which(os.path.basename(program)) or program
+    return [program, *command[1:]]
+
+
+def _is_over(folder: str, index: int, count: int) -> bool:
+    try:
+        with open(_record(folder, index, count), encoding="utf-8") as file:
+            return "ended" in json.load(file)
+    except (OSError, ValueError):
+        return False
+
+
+def _record(folder: str, index: int, count: int) -> str:
+    return os.path.join(folder, f"provenance-{index}.json" if count > 1 else "provenance.json")
+
+
 def _pass_on(child: subprocess.Popen[bytes], number: int) -> None:
     with contextlib.suppress(OSError):
         child.send_signal(number)
@@ -132,11 +182,16 @@ def _pass_on(child: subprocess.Popen[bytes], number: int) -> None:
 
 def _versions(environment: dict[str, str]) -> dict[str, str]:
     python = shutil.which("python", path=environment["PATH"]) or sys.executable
+    return _asked([python, "-I", "-c", VERSIONS], environment)
+
+
+def _asked(command: list[str], environment: dict[str, str]) -> dict[str, str]:
     try:
         answer = subprocess.run(
-            [python, "-I", "-c", _VERSIONS],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             timeout=30,
             env=environment,
         )

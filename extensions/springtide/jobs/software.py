@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from springtide.environments.catalog import SESSION, EnvironmentRecipe, resolve, shipped
+from springtide.environments.conversions.places import ImageCaches
 from springtide.environments.host import host_prefix, prepare_host_environment, suits_host
 from springtide.environments.recipe import fingerprint
 from springtide.environments.runtimes.base import Prepared
 from springtide.errors import JobError
+from springtide.jobs.containers import Container, check_runtime, runtime_of
 from springtide.lab.models import BatchSite, Lab, LocalSite
 
 
@@ -23,6 +25,59 @@ class Software:
     prepared: Prepared
     description: dict[str, str]
     """What provenance records say of it."""
+    container: Container | None = None
+    """What runs it; None: the node itself."""
+
+
+async def image_of(
+    lab: Lab,
+    environment: str,
+    site: BatchSite,
+    caches: ImageCaches,
+    mark: str,
+    say: Callable[[str], None],
+    *,
+    shared_only: bool = False,
+) -> Software:
+    """Return the image of an environment at a site with containers, after converting it where it is missing.
+
+    Parameters
+    ----------
+    mark : str
+        Left on the image, so that it stays: the job's token.
+    say : callable
+        Told what is done: the first time takes minutes.
+    shared_only : bool
+        Whether jobs run as another account than this one, which cannot see this one's own images.
+
+    Raises
+    ------
+    JobError
+        If the site cannot run it.
+    EnvironmentsError
+        If it cannot be converted.
+    """
+    recipe = (await asyncio.to_thread(lambda: {**shipped(), **resolve(lab)})).get(environment)
+    if recipe is None:
+        raise JobError(f"There is no environment “{environment}” any more.", "Ask the administrator.")
+    private = environment in lab.environments and bool(lab.environments[environment].groups)
+    if private and shared_only:
+        raise JobError(
+            f"The environment “{environment}” is for some groups only: its image cannot be handed to jobs from here.",
+            "Submit it from a login shell of the account that runs it.",
+        )
+    name = next(name for name, one in lab.sites.items() if one is site)
+    await asyncio.to_thread(check_runtime, site, name)
+    runtime = runtime_of(site)
+    entry = await asyncio.to_thread(caches.have, recipe, runtime.form, say, private=private, use=mark)
+    description = {
+        "name": environment,
+        "runtime": runtime.name,
+        "image": entry.about.reference,
+        "digest": entry.about.digest,
+        "place": str(entry.image),
+    }
+    return Software(entry.prepared, description, Container(runtime, entry, site.environment_variables))
 
 
 async def software_of(
@@ -49,7 +104,26 @@ async def software_of(
         python = site.python if isinstance(site, BatchSite) and site.python else sys.executable
         prefix = str(Path(python).parent.parent)
         return Software(Prepared("", prefix), {**described, "prefix": prefix})
-    recipe = (await asyncio.to_thread(lambda: {**shipped(), **resolve(lab)})).get(environment)
+    recipe = await asyncio.to_thread(_recipe_for_host, lab, environment)
+    await asyncio.to_thread(prepare_host_environment, recipe, root, sys.executable, say)
+    return Software(Prepared("", _prefix(recipe, root)), {**described, **_version(recipe, root)})
+
+
+def objection_to(lab: Lab, environment: str, name: str) -> str:
+    """Return why the site `name` can never run jobs of an environment, empty where nothing is against it."""
+    site = lab.sites.get(name)
+    try:
+        if isinstance(site, BatchSite) and site.runtime != "host":
+            check_runtime(site, name)
+        elif environment != SESSION:
+            _recipe_for_host(lab, environment)
+    except JobError as error:
+        return error.message
+    return ""
+
+
+def _recipe_for_host(lab: Lab, environment: str) -> EnvironmentRecipe:
+    recipe = {**shipped(), **resolve(lab)}.get(environment)
     if recipe is None or recipe.folder is None or not suits_host(recipe):
         raise JobError(
             f"The environment “{environment}” is only an image, and this site runs no containers.",
@@ -61,8 +135,7 @@ async def software_of(
             "everyone would see it.",
             "Choose another site.",
         )
-    await asyncio.to_thread(prepare_host_environment, recipe, root, sys.executable, say)
-    return Software(Prepared("", _prefix(recipe, root)), {**described, **_version(recipe, root)})
+    return recipe
 
 
 def _prefix(recipe: EnvironmentRecipe, root: Path) -> str:

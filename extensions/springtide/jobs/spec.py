@@ -47,6 +47,8 @@ class JobSpec:
     after: tuple[Follow, ...] = ()
     at_once: int = 0
     """The most runs at a time; 0: no limit."""
+    image: str = ""
+    """Digest of the image in which it runs; empty: none, the software of the site itself."""
 
     def as_json(self) -> str:
         """Return it as JSON."""
@@ -74,6 +76,10 @@ class JobSpec:
     def at(self, site: str, reason: str) -> JobSpec:
         """Return the same for a site."""
         return replace(self, site=site, reason=reason)
+
+    def within(self, image: str) -> JobSpec:
+        """Return the same in the image with the digest `image`."""
+        return replace(self, image=image)
 
     @property
     def given(self) -> dict[str, Any]:

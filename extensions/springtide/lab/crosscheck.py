@@ -156,7 +156,8 @@ def _check_profile(place: Place, profile: Profile, parts: Parts, noted: Document
         _check_local(place, profile, noted)
     elif isinstance(site, BatchSite):
         _check_batch(place, profile, noted)
-    if site and site.runtime == "host":
+    # At batch sites, only jobs run in containers.
+    if isinstance(site, BatchSite) or (site and site.runtime == "host"):
         _check_host(place, profile, parts, noted)
 
 

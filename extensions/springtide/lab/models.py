@@ -246,8 +246,15 @@ class BatchSite(Model):
 
     kind: Literal["pbspro", "torque", "slurm", "batch"]
     """The scheduler; ``batch`` asks the commands which one they belong to."""
-    runtime: Literal["host"] = "host"
-    """``host``: a plain process on the node."""
+    runtime: Literal["host", "apptainer", "singularity", "charliecloud", "udocker"] = "host"
+    """In what jobs of applications run on the nodes: ``host``, plain processes; else containers of their environment's
+    image, which is converted once (see ``images``). Sessions are plain processes in any case."""
+    image_form: Literal["", "sif", "folder"] = ""
+    """For ``apptainer`` and ``singularity``: ``sif``, which needs ``/dev/fuse`` or an installation with setuid; or
+    ``folder``, which needs user namespaces only. Default: ``sif``."""
+    runtime_program: AbsolutePath = ""
+    """Program of the runtime on the nodes. Default: that on PATH of the machine where jobs are submitted, or the one of
+    that name on the node's, after ``prologue``."""
     label: Text | None = None
     """Shown to people."""
     optional: bool = False
@@ -273,6 +280,17 @@ class BatchSite(Model):
     """Variables every session here gets."""
     workers: Workers | None = None
     """Dask workers here; left out: none."""
+
+    @model_validator(mode="after")
+    def _runtime_reads_it(self) -> Self:
+        if self.image_form == "sif" and self.runtime not in ("apptainer", "singularity"):
+            raise wrong(
+                f"is none that {self.runtime} takes", found="sif", allowed="folder, or no line", key="image_form"
+            )
+        for field in ("image_form", "runtime_program"):
+            if getattr(self, field) and self.runtime == "host":
+                raise wrong("means nothing with runtime host", allowed="only with a runtime of containers", key=field)
+        return self
 
     @field_validator("commands")
     @classmethod

@@ -7,6 +7,7 @@ into its own, below its home. A private image comes into the own one only, which
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,15 +89,24 @@ class ImageCaches:
                 return entry
 
     def _find(self, recipe: EnvironmentRecipe, form: Form, caches: list[ConversionCache]) -> Entry | None:
-        """Return an image that is there; for one that is pinned, and one made here from a recipe, nobody is asked."""
+        """Return an image that is there.
+
+        Whether a tag means another image now is asked by those only who fill the lab's cache: to all others it means
+        what was converted there last, so that jobs of one environment run one image, and need no login.
+        """
         pinned = parse_reference(recipe.image).digest
         made_here = recipe.folder is not None and not names_a_registry(recipe.image)
         if pinned or made_here:
-            found = (cache.find_made_from(recipe.image, form, pinned) for cache in caches)
-        else:
-            digest = source_of(recipe).digest
-            found = (cache.find(digest, form) for cache in caches)
-        return next(filter(None, found), None)
+            return _first(cache.find_made_from(recipe.image, form, pinned) for cache in caches)
+        taken = self.shared in caches and not self.shared.may_write
+        if taken and (there := self.shared.find_made_from(recipe.image, form)):
+            return there
+        digest = source_of(recipe).digest
+        return _first(cache.find(digest, form) for cache in caches)
+
+
+def _first(found: Iterable[Entry | None]) -> Entry | None:
+    return next(filter(None, found), None)
 
 
 def source_of(recipe: EnvironmentRecipe) -> Source:

@@ -31,13 +31,15 @@ RUNTIMES: dict[str, type[Runtime]] = {
 """Every runtime by the name that lab files have for it."""
 
 
-def find_runtime(name: str, form: Form | None = None) -> Runtime:
+def find_runtime(name: str, form: Form | None = None, program: str = "") -> Runtime:
     """Return the runtime called `name`; whether this machine has it, its `version` says.
 
     Parameters
     ----------
     form : Form, optional
         In what form it is to take images, where it knows more than one: apptainer a SIF (its usual one) or a folder.
+    program : str, optional
+        Where its program is on the machine that is to run it; empty: on PATH of this one.
 
     Raises
     ------
@@ -47,9 +49,8 @@ def find_runtime(name: str, form: Form | None = None) -> Runtime:
     if name not in RUNTIMES:
         raise EnvironmentsError(f"There is no runtime “{name}”.", f"It is one of {', '.join(RUNTIMES)}.")
     kind = RUNTIMES[name]
-    if issubclass(kind, Apptainer):
-        return kind(form or Form.SIF)
-    runtime = kind()
+    runtime = kind(form or Form.SIF) if issubclass(kind, Apptainer) else kind()
+    runtime.program = program
     if form not in (None, runtime.form):
         raise EnvironmentsError(
             f"The runtime {name} takes no image in the form “{form.value if form else ''}”.",

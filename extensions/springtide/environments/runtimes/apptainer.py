@@ -44,7 +44,7 @@ class Apptainer(Runtime):
         # It refuses to set HOME by a variable.
         inside = in_shell(launch.command, ['export HOME="$1"'], [home]) if home else launch.command
         argv = [
-            program(self.name, self.hint),
+            self.program or program(self.name, self.hint),
             "--silent",
             "exec",
             # Ranks find their launcher by variables of its own.

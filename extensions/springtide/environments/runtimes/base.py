@@ -109,6 +109,8 @@ class Runtime(ABC):
     form: Form
     """In what form it takes an image."""
     lacks: frozenset[Lack] = frozenset()
+    program: str = ""
+    """Where its program is on the machine that is to run it, if that is another one; empty: on PATH of this one."""
 
     @abstractmethod
     def version(self) -> str:

@@ -35,7 +35,7 @@ class Charliecloud(Runtime):
         kept = "|".join(sorted({*_KEPT, *variables}))
         binds = dict.fromkeys(widened(bind, root) for bind in launch.binds)
         argv = [
-            program(_PROGRAM, self.hint),
+            self.program or program(_PROGRAM, self.hint),
             # Ranks find their launcher by variables of its own.
             *([] if launch.mpi else [f"--unset-env=!({kept})"]),
             *(f"--bind={bind.source}:{bind.target}" for bind in binds),

@@ -68,7 +68,7 @@ class Udocker(Runtime):
         steps = [f"umask {umask:04o}"] if umask != _RUNCS_UMASK else []
         binds = dict.fromkeys(widened(bind, root) for bind in launch.binds)
         argv = [
-            *("/bin/sh", "-c", _SCRIPT, self.name, program(self.name, self.hint), _PROGRAM),
+            *("/bin/sh", "-c", _SCRIPT, self.name, self.program or program(self.name, self.hint), _PROGRAM),
             "--quiet",
             "run",
             "--nobanner",
