@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from springtide.environments.conversions import ConversionCache, FromEngine, FromRegistry
+from springtide.environments.conversions import ConversionCache, FromRegistry
+from springtide.environments.conversions.saved import FromEngine
 from springtide.environments.registry.login import Access
 from springtide.environments.registry.reference import Reference, parse_reference
 from springtide.environments.registry.transfer import push

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -23,7 +24,11 @@ JobToken = Annotated[str, Path(max_length=64)]
 _MOST_JOBS = 500
 _LONGEST_WAIT_S = 30.0
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": bodies.Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {"application/problem+json": {"schema": bodies.Problem.model_json_schema()}},
+    }
+    for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
 }
 router = APIRouter(responses=ERRORS)
 

@@ -26,8 +26,9 @@ async def _watch(worker: Any, limit_s: float) -> None:
     busy = time.monotonic()
     while time.monotonic() - busy < limit_s:
         await asyncio.sleep(limit_s / _LOOKS_PER_LIMIT)
-        # Tasks of any kind: what waits, runs, moves, or lies there as a result that somebody wants.
-        if worker.state.tasks:
+        # Until the scheduler has it, nobody could give it any. Then tasks of any kind: what waits, runs, moves, or lies
+        # there as a result that somebody wants.
+        if worker.status.name == "init" or worker.state.tasks:
             busy = time.monotonic()
     print(f"springtide: nothing to do for {limit_s:g} s", flush=True)
     await worker.close_gracefully(restart=False, reason="springtide-idle")

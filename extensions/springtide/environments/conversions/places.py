@@ -14,7 +14,7 @@ from pathlib import Path
 from springtide.environments.catalog import EnvironmentRecipe
 from springtide.environments.conversions.cache import ConversionCache, Over, Progress
 from springtide.environments.conversions.entries import USED_FOR_S, Entry
-from springtide.environments.conversions.sources import FromEngine, FromRegistry, Source
+from springtide.environments.conversions.sources import FromRegistry, Source
 from springtide.environments.registry.reference import names_a_registry, parse_reference
 from springtide.environments.runtimes.base import Form
 from springtide.errors import EngineError, EnvironmentsError
@@ -120,10 +120,18 @@ def source_of(recipe: EnvironmentRecipe) -> Source:
     if names_a_registry(recipe.image):
         return FromRegistry(parse_reference(recipe.image), recipe.access)
     try:
-        return FromEngine(recipe.image)
+        return _from_engine(recipe.image)
     except EngineError as error:
         raise EnvironmentsError(
             f"The image {recipe.image} is in no registry, and cannot be had from an engine here. {error.message}",
             f"An administrator converts it once for all: springtide env convert {recipe.name}",
             transient=error.transient,
         ) from error
+
+
+def _from_engine(image: str) -> Source:
+    try:
+        from springtide.environments.conversions.saved import FromEngine
+    except ModuleNotFoundError as error:
+        raise EngineError("Nothing here talks to an engine: the Python package docker is missing.") from error
+    return FromEngine(image)
