@@ -36,7 +36,7 @@ assert asked["secret"] not in str(command.argv)
 os.execvpe(command.argv[0], command.argv, {**os.environ, **command.environment})
 """
 INSIDE = """
-umask; pwd; echo "$WORD"; echo "$HOME"; echo kept > "$1/written"; cat "$1/read"
+umask; pwd; echo "$WORD"; echo "$SPRINGTIDE_IMAGE_DIGEST"; echo "$HOME"; echo kept > "$1/written"; cat "$1/read"
 (echo no > /opt/session/written) 2>/dev/null || echo "image kept"
 echo é; exit 7
 """
@@ -107,7 +107,7 @@ def test_a_process_is_the_same_under_every_runtime(setting: Setting, folder: Pat
     status, out, errors = setting.run(["/bin/sh", "-c", INSIDE, "sh", str(folder)], folder)
     assert (status, out.splitlines()) == (
         7,
-        ["0027", str(folder), SECRET, str(folder), "from outside", "image kept", "é"],
+        ["0027", str(folder), SECRET, "sha256:1", str(folder), "from outside", "image kept", "é"],
     ), errors
     written = folder / "written"
     account = setting.account

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from springtide.environments.at_home import closed_folder
 from springtide.errors import SpringtideError
 from springtide.hub.leftovers import MARK, end_marked
 from springtide.hub.process import (
     ProcessSession,
     Runner,
     _start_time,
-    closed_folder,
     folder_name,
     runner_of,
     unreadable_python,

@@ -158,7 +158,7 @@ def test_an_ordinary_users_job_runs_in_the_image_and_the_record_holds_its_digest
 def test_a_site_without_its_runtime_is_said_in_a_sentence(filled: Login) -> None:
     status, _, errors = filled("run", "look", "--site", "without", check=False)
     assert status == 1
-    assert errors.startswith("The site “without” runs jobs in containers of udocker, which cannot be used here: ")
+    assert errors.startswith("The site “without” has containers of udocker, which cannot be used here: ")
     assert len(errors.strip().splitlines()) == 1
 
 
@@ -168,7 +168,7 @@ def test_a_job_that_may_go_anywhere_goes_where_its_image_can_run(filled: Login) 
     assert objection_to(lab, "tools", "local") == (
         "The environment “tools” is only an image, and this site runs no containers."
     )
-    assert objection_to(lab, "tools", "without").startswith("The site “without” runs jobs in containers of udocker")
+    assert objection_to(lab, "tools", "without").startswith("The site “without” has containers of udocker")
     assert objection_to(lab, "tools", "folder-too") == ""
 
 

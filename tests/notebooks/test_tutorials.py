@@ -20,7 +20,7 @@ from springtide.environments.catalog import shipped
 from springtide.environments.engine import connect
 from springtide.environments.host import jupyter_path, prepare_host_environment
 from springtide.errors import EngineError
-from springtide.hub.brokering import PACKAGES
+from springtide.environments.at_home import PACKAGES
 from springtide.share import share_path
 from tests.kernels.sessions import image_of, run_in_image
 from tests.support.docker_engine import find_dockerd

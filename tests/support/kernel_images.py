@@ -15,7 +15,10 @@ from springtide.environments.catalog import shipped
 from springtide.environments.runtimes.udocker import Udocker
 from tests.support.docker_engine import DockerEngine
 
-_CACHE = Path("/var/cache/springtide-tests/kernels") if os.geteuid() == 0 else Path.home() / ".cache/springtide-tests"
+_CACHES = Path("/var/cache/springtide-tests") if os.geteuid() == 0 else Path.home() / ".cache/springtide-tests"
+_CACHE = _CACHES / "kernels"
+CONVERTED = _CACHES / "converted"
+"""A conversion cache that outlives a run: the session image takes a minute to unpack."""
 PYTHON = "/opt/session/bin/python"
 
 

@@ -70,9 +70,7 @@ class EnvOptions:
         if file and not file.exists():
             return False
         with self._ledger() as ledger:
-            run = ledger.run(token)
-            row = ledger.job(run.job if run else token)
-            return row is not None and row.over
+            return ledger.is_over(token)
 
     @property
     def state(self) -> Path:

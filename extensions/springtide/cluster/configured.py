@@ -19,6 +19,7 @@ In the lab file, each site with ``workers`` is a pool, and so is each cloud::
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -34,10 +35,12 @@ from springtide.cluster.pools.batch import BatchPool
 from springtide.cluster.pools.cloud import CloudPool
 from springtide.cluster.pools.local import LocalPool
 from springtide.environments.catalog import shipped
+from springtide.environments.conversions.places import ImageCaches
+from springtide.environments.sites import image_at
 from springtide.errors import SpringtideError
 from springtide.lab.clouds import CloudSite, OpenStackSite
 from springtide.lab.load import load_lab
-from springtide.lab.models import BATCH_KINDS, BatchSite, LocalSite, Site, Workers
+from springtide.lab.models import BATCH_KINDS, BatchSite, Lab, LocalSite, Site, Workers
 from springtide.ledger.place import state_directory
 
 _KEY = "springtide.cluster.pools"
@@ -70,7 +73,7 @@ def pools_of_lab(path: Path) -> Sequence[Pool]:
         If the lab file cannot be used.
     """
     lab = load_lab(path)
-    pools = [_of_site(name, site, site.workers) for name, site in lab.sites.items() if site.workers]
+    pools = [_of_site(lab, name, site, site.workers) for name, site in lab.sites.items() if site.workers]
     return [*pools, *(_of_cloud(name, cloud) for name, cloud in lab.clouds.items())]
 
 
@@ -92,13 +95,18 @@ def _of_cloud(name: str, site: CloudSite) -> Pool:
     )
 
 
-def _of_site(name: str, site: Site, workers: Workers) -> Pool:
-    said = {key: value for key, value in workers.model_dump(exclude={"walltime", "maximum"}).items() if value}
+def _of_site(lab: Lab, name: str, site: Site, workers: Workers) -> Pool:
+    """Return the pool of a site."""
+    fields = workers.model_dump(include=_WORKER_FIELDS)
+    said = {key: value for key, value in fields.items() if value}
     options = WorkerOptions(**said)
     pool: dict[str, Any] = {"name": _pool_name(name), "worker": options}
     pool |= {"maximum": workers.maximum} if workers.maximum else {}
     if isinstance(site, LocalSite):
         return LocalPool(**pool)
+    if site.runtime != "host":
+        caches = ImageCaches.of(lab, state_directory(lab.hub.state_directory))
+        pool["image"] = functools.partial(image_at, lab, workers.environment, name, caches)
     return BatchPool(**pool, site=site, walltime=workers.walltime, site_name=name)
 
 

@@ -9,6 +9,7 @@ import datetime
 import getpass
 import logging
 import math
+import os
 import secrets
 import shutil
 import time
@@ -38,6 +39,7 @@ from springtide.cluster.reconciler import Reconciler
 from springtide.cluster.scheduler_view import RemoteScheduler
 from springtide.cluster.settings import by_name, check_known, default_folder, default_ledger, listening
 from springtide.cluster.show import html_of, text_of
+from springtide.environments.packages import DIGEST_VARIABLE, this_image
 from springtide.ledger.store import Ledger
 
 _LOOPBACK = "127.0.0.1"
@@ -164,6 +166,10 @@ class HybridCluster(Planned, SpecCluster):
             user=self.user,
         )
         await asyncio.gather(*(pool.open(contact) for pool in self.pools.values()))
+        if os.environ.get(DIGEST_VARIABLE):
+            session = await asyncio.to_thread(this_image)
+            for pool in self.pools.values():
+                await pool.check_image(session)
         for pool in self.pools.values():
             self.book.with_terms(pool.terms)
         self._reconciler = Reconciler(self.book, self.pools, self._view, self._log, self._sync_spec)

@@ -14,10 +14,8 @@ from typing import Any
 from springtide.environments.inventory import inventory
 from springtide.errors import DifferentImages
 
-IMAGE_VARIABLE = "SPRINGTIDE_IMAGE"
-"""Where a session, worker or job finds the reference of the image it runs in."""
 DIGEST_VARIABLE = "SPRINGTIDE_IMAGE_DIGEST"
-"""Where it finds the digest of that image."""
+"""Where a session, kernel, worker or job finds the digest of the image it runs in."""
 
 DEBIAN = "debian"
 _NAMED = 6
@@ -130,13 +128,11 @@ def _said(digest: str) -> str:
 class ThisImage:
     """The image that this process runs in."""
 
-    reference: str
-    """Empty where it runs in none, or nobody said."""
     digest: str
+    """Empty where it runs in none, or nobody said."""
     packages: Packages
 
 
 def this_image() -> ThisImage:
     """Return the image this process runs in, as whoever started it says, and the packages that really are here."""
-    reference, digest = (os.environ.get(name, "") for name in (IMAGE_VARIABLE, DIGEST_VARIABLE))
-    return ThisImage(reference, digest, Packages.from_json(inventory()))
+    return ThisImage(os.environ.get(DIGEST_VARIABLE, ""), Packages.from_json(inventory()))

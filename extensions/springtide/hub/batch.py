@@ -37,6 +37,7 @@ _STOP_WITHIN_S = 60.0
 _WATCH_EVERY_S = 3.0
 _LOCATE_EVERY_S = 0.3
 _WATCHED_FOR_S = 120.0
+_READS_PROGRAM = ("/bin/sh", "-c", 'exec "$(command -v python || command -v python3)" -')
 
 
 class BatchSession(Submitting, Outlook, batchspawner.BatchSpawnerBase):
@@ -47,6 +48,7 @@ class BatchSession(Submitting, Outlook, batchspawner.BatchSpawnerBase):
     site = AnyTrait(help="The site in the lab file.")
     resources = AnyTrait(help="The validated request: cpus, memory_bytes, walltime_s, queue.")
     python = Unicode(help="Python of the session on the nodes.")
+    image = AnyTrait(help="The image it runs in, a `SiteImage`; None: the node's own software.")
     language = Unicode("en")
     rows = AnyTrait(help="The sessions' rows in the ledger.")
     expected = AnyTrait(help="The site's forecasts of when jobs start.")
@@ -60,6 +62,8 @@ class BatchSession(Submitting, Outlook, batchspawner.BatchSpawnerBase):
     _waits_since = _watched_at = float("-inf")
     _stop_wanted = False
     _last_words = ""
+    prepares = ""
+    """What is made before the job can be submitted, in words."""
 
     # --- what the hub calls -------------------------------------------------------------------------------------
 
@@ -151,7 +155,7 @@ class BatchSession(Submitting, Outlook, batchspawner.BatchSpawnerBase):
         said = ""
         self._watched_at = time.monotonic()
         while True:
-            percent, message = progress_of(self._view())
+            percent, message = (2, self.prepares) if self.prepares else progress_of(self._view())
             if message and message != said:
                 yield {"progress": percent, "message": message}
                 said = message
@@ -237,7 +241,10 @@ class BatchSession(Submitting, Outlook, batchspawner.BatchSpawnerBase):
         environment = {**self.get_env(), **self.site.environment_variables}
         if self.user_queue.account.uid == 0:
             environment["SPRINGTIDE_ARGS"] = "--allow-root"
-        return session_script(self.job_token, environment, self.site.prologue, self.python)
+        if self.image is None:
+            return session_script(self.job_token, environment, self.site.prologue, (self.python, "-"))
+        inside = self.image.command(_READS_PROGRAM, self.user_queue.account.home, environment)
+        return session_script(self.job_token, inside.environment, self.site.prologue, inside.argv)
 
     async def _remove_log(self) -> None:
         try:

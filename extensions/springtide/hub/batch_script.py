@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from springtide.queues.launcher import LOG_FOLDER
@@ -12,7 +12,7 @@ _NODE_PROGRAM = Path(__file__).with_name("node_program.py")
 _END_OF_PROGRAM = "END_OF_SPRINGTIDE_NODE_PROGRAM"
 
 
-def session_script(token: str, environment: Mapping[str, str], prologue: str, python: str) -> str:
+def session_script(token: str, environment: Mapping[str, str], prologue: str, command: Sequence[str]) -> str:
     """Return the shell lines that run a session on a node.
 
     Parameters
@@ -23,8 +23,8 @@ def session_script(token: str, environment: Mapping[str, str], prologue: str, py
         The session's variables, its API token among them.
     prologue : str
         The site's own lines of shell.
-    python : str
-        Python of the session on the nodes.
+    command : sequence of str
+        What runs a Python program that comes on standard input, there where the session is to be.
     """
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
     return "\n".join(
@@ -36,7 +36,7 @@ def session_script(token: str, environment: Mapping[str, str], prologue: str, py
             'cd "$HOME"',
             prologue.strip(),
             exports,
-            f"exec {shlex.quote(python)} - <<'{_END_OF_PROGRAM}'",
+            f"exec {shlex.join(command)} <<'{_END_OF_PROGRAM}'",
             _NODE_PROGRAM.read_text(encoding="utf-8"),
             _END_OF_PROGRAM,
         ]

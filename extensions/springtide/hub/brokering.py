@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import springtide
 from springtide.broker.scopes import ALL, DESCRIPTIONS, SERVICE, SUBMIT, USE
 from springtide.hub.reach import hub_address
 from springtide.hub.state import StateDirectory
@@ -21,8 +20,6 @@ from springtide.jobs.transport import BROKER_VARIABLE
 from springtide.lab.models import Lab
 
 PREFIX = f"/services/{SERVICE}/"
-PACKAGES = "/opt/springtide/python"
-"""Where containers find this package: the one of the hub, so that both ends speak the same words."""
 _ADMINISTRATORS = "springtide-jobs-admin"
 _PORT_FILE = "broker-port"
 _KEPT_VARIABLES = ("PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "SLURM_CONF", "HOME", "USER", "LOGNAME", "LANG")
@@ -76,11 +73,6 @@ def session_variables(broker: str, hub: str) -> Mapping[str, str]:
         return {}
     host = urlsplit(hub).hostname or urlsplit(broker).hostname
     return {BROKER_VARIABLE: f"http://{host}:{urlsplit(broker).port}{PREFIX}"}
-
-
-def package_folder() -> Path:
-    """Return the folder of this package."""
-    return Path(springtide.__file__).resolve().parent
 
 
 def _port(host: str, state: StateDirectory) -> int:

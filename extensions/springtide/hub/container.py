@@ -15,6 +15,7 @@ from dockerspawner import DockerSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Integer, Unicode
 
+from springtide.environments.packages import DIGEST_VARIABLE
 from springtide.hub.words import spawn_failure
 from springtide.texts import translator
 from springtide.units import format_memory
@@ -50,6 +51,8 @@ class ContainerSession(DockerSpawner):
     network_lock = AnyTrait(help="Held while the user's network must not go.")
     keep_state: Callable[[], None]
     tell: Callable[[str], None]
+    digest = ""
+    """Of the image, once it starts."""
     _last_words = ""
     _events_read_until = 0
     _out_of_memory_seen = False
@@ -82,6 +85,8 @@ class ContainerSession(DockerSpawner):
         try:
             async with self.network_lock:
                 await self._ensure_network()
+                self.digest = (await self.docker("inspect_image", self.image))["Id"]
+                self.environment[DIGEST_VARIABLE] = self.digest
                 address = await super().start()
         except BaseException as failure:
             # The hub stops a session only if it finds its container, so nothing else would put the network away.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from springtide.environments.catalog import EnvironmentRecipe
+from springtide.environments.conversions.places import ImageCaches
 from springtide.errors import QueueError
 from springtide.hub.expected import Expected
 from springtide.hub.options import SessionRequest
@@ -95,6 +96,11 @@ class HubContext(Shared):
             If there is none, or none that may.
         """
         return account_of(user, site.accounts, proven=self.logins_prove_users)
+
+    @property
+    def image_caches(self) -> ImageCaches:
+        """Where batch sites' images are."""
+        return ImageCaches.of(self.lab, self.state, self.rows.needs_nothing)
 
     def network_lock(self, user: str) -> asyncio.Lock:
         """Return the lock that keeps a user's network from going while another session of hers starts."""

@@ -13,12 +13,13 @@ import docker
 import docker.errors
 import requests
 
+from springtide.environments.at_home import closed_folder
 from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, engine_elsewhere, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
 from springtide.hub.diagnosis_clouds import examine_cloud
 from springtide.hub.findings import Finding as Finding
-from springtide.hub.process import closed_folder, unreadable_python
+from springtide.hub.process import unreadable_python
 from springtide.hub.reach import address_to_set, bind_error, hub_address
 from springtide.hub.state import StateDirectory
 from springtide.lab.models import BatchSite, Lab, LocalSite

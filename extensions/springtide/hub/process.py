@@ -25,6 +25,7 @@ from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
+from springtide.environments.at_home import closed_folder
 from springtide.errors import SpringtideError
 from springtide.hub.leftovers import MARK, end_marked
 from springtide.hub.words import spawn_failure
@@ -124,11 +125,6 @@ def _reserved_uid(user: str, register: Path) -> int:
 def unreadable_python(python: str = sys.executable) -> str:
     """Return a folder on the way to the sessions' Python that other accounts cannot enter, "" if they can."""
     return closed_folder(Path(python).absolute()) or closed_folder(Path(python).resolve())
-
-
-def closed_folder(path: Path) -> str:
-    """Return the folder nearest to `path` on the way there that other accounts cannot enter, "" if they can."""
-    return next((str(folder) for folder in path.parents if not folder.stat().st_mode & 0o001), "")
 
 
 class ProcessSession(LocalProcessSpawner):

@@ -70,6 +70,14 @@ class SessionRows:
         """Return the last measured waits at `site`; empty where the ledger cannot be read."""
         return await self._tried(lambda ledger: ledger.waits(site, limit=_WAITS_READ), [])
 
+    def needs_nothing(self, token: str) -> bool:
+        """Whether the job or session is over, as far as the ledger knows. Called in a thread."""
+        try:
+            return self._opened().is_over(token)
+        except LedgerError as error:
+            LOG.warning("The ledger cannot be used: %s", error)
+            return False
+
     async def _tried(self, work: Callable[[Ledger], _Result], otherwise: _Result) -> _Result:
         try:
             return await asyncio.to_thread(lambda: work(self._opened()))

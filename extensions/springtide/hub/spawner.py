@@ -13,11 +13,13 @@ from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import Spawner, SpawnException
 from sqlalchemy import inspect
 
+from springtide.environments.at_home import PACKAGES, closed_folder, package_folder
 from springtide.environments.host import jupyter_path
 from springtide.environments.kernelspecs import Viewer
+from springtide.environments.sites import image_at
 from springtide.errors import OptionsError, QueueError, SpringtideError
 from springtide.hub.batch import SESSIONS, BatchSession
-from springtide.hub.brokering import PACKAGES, package_folder, session_variables
+from springtide.hub.brokering import session_variables
 from springtide.hub.container import TUTORIALS, ContainerSession
 from springtide.hub.context import HubContext
 from springtide.hub.kernels import offer_kernels
@@ -25,7 +27,7 @@ from springtide.hub.options import SessionRequest, as_user_options, validate_opt
 from springtide.hub.pages import visit
 from springtide.hub.places import groups_of
 from springtide.hub.plan import Plan
-from springtide.hub.process import ProcessSession, closed_folder, runner_of, unreadable_python
+from springtide.hub.process import ProcessSession, runner_of, unreadable_python
 from springtide.hub.session_rows import CANCELLED, KIND
 from springtide.hub.words import spawn_failure, spawn_failure_of
 from springtide.lab.models import BatchSite, LocalSite, Profile
@@ -117,6 +119,8 @@ class LabSpawner(Spawner):
             if isinstance(session, ProcessSession):
                 await self._offer_kernels(session, self._plan)
             await self._open_row(session, self._plan)
+            if isinstance(session, BatchSession) and session.site.runtime != "host":
+                await self._have_image(session, self._plan)
             ip, port = await self._start_in_turn(session)
         except SpringtideError as error:
             await self.context.rows.end(self._row, reason=error.message)
@@ -125,7 +129,8 @@ class LabSpawner(Spawner):
             await self.context.rows.end(self._row, reason=failure.message)
             raise
         self.ip, self.port = ip, port
-        await self.context.rows.change(self._row, state="running")
+        image = {"environment": session.digest} if isinstance(session, ContainerSession) else {}
+        await self.context.rows.change(self._row, state="running", **image)
         return ip, port
 
     async def _start_in_turn(self, session: Session) -> tuple[str, int]:
@@ -286,7 +291,8 @@ class LabSpawner(Spawner):
     @property
     def has_host_kernels(self) -> bool:
         """Whether the session sees the kernels installed on the machine, not those of one image."""
-        return self._session is not None and not isinstance(self._session, ContainerSession)
+        in_image = isinstance(self._session, BatchSession) and self._session.site.runtime != "host"
+        return self._session is not None and not isinstance(self._session, ContainerSession) and not in_image
 
     def _tell(self, words: str) -> None:
         """Keep `words` for the user's next look at her pages."""
@@ -359,10 +365,29 @@ class LabSpawner(Spawner):
         )
         if site.api_address:
             session.hub_connect_url = f"http://{site.api_address}:{self.context.lab.hub.api_port}"
-        if not site.python:
+        if not site.python and site.runtime == "host":
             session.environment = self._host_settings()
         session.environment.update(session_variables(self.context.broker, session.hub_connect_url or ""))
         return session
+
+    async def _have_image(self, session: BatchSession, plan: Plan) -> None:
+        """Give a batch session its environment's image, which is converted first where it is missing."""
+
+        def say(line: str) -> None:
+            session.prepares = line
+
+        session.image = await asyncio.to_thread(
+            image_at,
+            self.context.lab,
+            plan.profile.environment,
+            plan.profile.site,
+            self.context.image_caches,
+            self._row,
+            say,
+            shared_only=session.user_queue.account.way != "same",
+        )
+        session.prepares = ""
+        await self.context.rows.change(self._row, environment=session.image.digest)
 
     def _process_session(self, site: LocalSite) -> ProcessSession:
         try:

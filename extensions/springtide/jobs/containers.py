@@ -12,37 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from springtide.environments.conversions import Entry
-from springtide.environments.runtimes import Bind, Form, Lack, Launch, Runtime, find_runtime
-from springtide.errors import EnvironmentsError, JobError
-from springtide.lab.models import BatchSite
+from springtide.environments.runtimes import Bind, Form, Lack, Launch, Runtime
 
 # What holds for the machine's own software only.
 _OF_THE_MACHINE = frozenset({"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME"})
 _PYTHON = 'exec "$(command -v python || command -v python3)" -I -c "$1"'
-
-
-def runtime_of(site: BatchSite) -> Runtime:
-    """Return the runtime in which a site runs jobs."""
-    return find_runtime(site.runtime, Form(site.image_form) if site.image_form else None, site.runtime_program)
-
-
-def check_runtime(site: BatchSite, name: str) -> None:
-    """Return if jobs can be submitted to run in containers at a site.
-
-    Raises
-    ------
-    JobError
-        If its runtime is not here, and the lab file does not say where the nodes have it.
-    """
-    if site.runtime_program:
-        return
-    try:
-        runtime_of(site).version()
-    except EnvironmentsError as error:
-        raise JobError(
-            f"The site “{name}” runs jobs in containers of {site.runtime}, which cannot be used here: {error.message}",
-            error.hint or "The administrator can name it with “runtime_program” of the site in the lab file.",
-        ) from error
 
 
 @dataclass(frozen=True)

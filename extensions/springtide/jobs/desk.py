@@ -194,14 +194,8 @@ class Desk:
         """Return an environment at a site: its image where the site has containers, else its software there."""
         if not isinstance(site, BatchSite) or site.runtime == "host":
             return await software_of(self.lab, environment, site, self.environments, self.say)
-        caches = ImageCaches.of(self.lab, self.state or self.environments.parent, self._is_over)
+        caches = ImageCaches.of(self.lab, self.state or self.environments.parent, self.ledger.is_over)
         return await image_of(self.lab, environment, site, caches, token, self.say, shared_only=self.for_others)
-
-    def _is_over(self, token: str) -> bool:
-        """Whether a job needs its image no more, as far as the ledger here knows."""
-        run = self.ledger.run(token)
-        row = self.ledger.job(run.job) if run else None
-        return row is not None and row.over
 
     async def plan(
         self, name: str, given: Mapping[str, Any], asked: Asked

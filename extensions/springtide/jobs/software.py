@@ -13,8 +13,9 @@ from springtide.environments.conversions.places import ImageCaches
 from springtide.environments.host import host_prefix, prepare_host_environment, suits_host
 from springtide.environments.recipe import fingerprint
 from springtide.environments.runtimes.base import Prepared
-from springtide.errors import JobError
-from springtide.jobs.containers import Container, check_runtime, runtime_of
+from springtide.environments.sites import check_runtime, image_at
+from springtide.errors import EnvironmentsError, JobError
+from springtide.jobs.containers import Container
 from springtide.lab.models import BatchSite, Lab, LocalSite
 
 
@@ -39,45 +40,18 @@ async def image_of(
     *,
     shared_only: bool = False,
 ) -> Software:
-    """Return the image of an environment at a site with containers, after converting it where it is missing.
-
-    Parameters
-    ----------
-    mark : str
-        Left on the image, so that it stays: the job's token.
-    say : callable
-        Told what is done: the first time takes minutes.
-    shared_only : bool
-        Whether jobs run as another account than this one, which cannot see this one's own images.
-
-    Raises
-    ------
-    JobError
-        If the site cannot run it.
-    EnvironmentsError
-        If it cannot be converted.
-    """
-    recipe = (await asyncio.to_thread(lambda: {**shipped(), **resolve(lab)})).get(environment)
-    if recipe is None:
-        raise JobError(f"There is no environment “{environment}” any more.", "Ask the administrator.")
-    private = environment in lab.environments and bool(lab.environments[environment].groups)
-    if private and shared_only:
-        raise JobError(
-            f"The environment “{environment}” is for some groups only: its image cannot be handed to jobs from here.",
-            "Submit it from a login shell of the account that runs it.",
-        )
+    """Return the image of an environment at a site with containers: see `image_at`."""
     name = next(name for name, one in lab.sites.items() if one is site)
-    await asyncio.to_thread(check_runtime, site, name)
-    runtime = runtime_of(site)
-    entry = await asyncio.to_thread(caches.have, recipe, runtime.form, say, private=private, use=mark)
+    image = await asyncio.to_thread(image_at, lab, environment, name, caches, mark, say, shared_only=shared_only)
+    entry = image.entry
     description = {
         "name": environment,
-        "runtime": runtime.name,
+        "runtime": image.runtime.name,
         "image": entry.about.reference,
         "digest": entry.about.digest,
         "place": str(entry.image),
     }
-    return Software(entry.prepared, description, Container(runtime, entry, site.environment_variables))
+    return Software(entry.prepared, description, Container(image.runtime, entry, site.environment_variables))
 
 
 async def software_of(
@@ -117,7 +91,7 @@ def objection_to(lab: Lab, environment: str, name: str) -> str:
             check_runtime(site, name)
         elif environment != SESSION:
             _recipe_for_host(lab, environment)
-    except JobError as error:
+    except (EnvironmentsError, JobError) as error:
         return error.message
     return ""
 

@@ -201,8 +201,10 @@ class Workers(Model):
     """Ports the workers' watchers listen on, as ``9100:9120``; empty: any."""
     python: AbsolutePath = ""
     """Python on the nodes that has Dask. Default: that of the session, for a shared file system."""
+    environment: Name = "base"
+    """Where the site has a ``runtime`` of containers: the environment in whose image the workers run."""
     local_directory: OneLine = ""
-    """Where workers spill to on their nodes. Default: ``$TMPDIR`` of the job."""
+    """Where workers spill to on their nodes. Default: ``$TMPDIR`` of the job; in containers ``/tmp``."""
 
 
 class LocalSite(Model):
@@ -247,8 +249,8 @@ class BatchSite(Model):
     kind: Literal["pbspro", "torque", "slurm", "batch"]
     """The scheduler; ``batch`` asks the commands which one they belong to."""
     runtime: Literal["host", "apptainer", "singularity", "charliecloud", "udocker"] = "host"
-    """In what jobs of applications run on the nodes: ``host``, plain processes; else containers of their environment's
-    image, which is converted once (see ``images``). Sessions are plain processes in any case."""
+    """In what sessions and jobs of applications run on the nodes: ``host``, plain processes; else containers of their
+    environment's image, which is converted once (see ``images``)."""
     image_form: Literal["", "sif", "folder"] = ""
     """For ``apptainer`` and ``singularity``: ``sif``, which needs ``/dev/fuse`` or an installation with setuid; or
     ``folder``, which needs user namespaces only. Default: ``sif``."""

@@ -112,6 +112,12 @@ class Ledger(ScheduleRows, ChargeRows):
         """Return the row with this token."""
         return self._first(JOBS.select().where(jobs.c.token == storable(token)))
 
+    def is_over(self, token: str) -> bool:
+        """Whether the run, job, session or worker with this token is over; one that is not known may not be."""
+        run = self.run(token)
+        row = self.job(run.job if run else token)
+        return row is not None and row.over
+
     def job_by_id(self, site: str, job_id: str) -> JobRecord | None:
         """Return the newest row with the scheduler's id: schedulers that start anew may count from 1 again."""
         which = JOBS.select().where(jobs.c.site == storable(site), jobs.c.job_id == storable(job_id))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from springtide.cluster.bodies import Body, Look, Order, Terms
 from springtide.cluster.keys import ClusterKeys, KeyFiles
 from springtide.cluster.observation import PoolKind, Wait
+from springtide.environments.packages import ThisImage
 from springtide.errors import SpringtideError
 from springtide.ledger.store import Ledger
 from springtide.units import parse_memory, parse_walltime
@@ -164,6 +165,15 @@ class Pool(ABC):
     @abstractmethod
     async def log(self, name: str) -> str:
         """Return the end of what a worker wrote; empty where nothing is known."""
+
+    async def check_image(self, session: ThisImage) -> None:  # noqa: B027  # most have no image, or the session's
+        """Return if the workers run in the image that the session runs in. Called once it is open.
+
+        Raises
+        ------
+        DifferentImages
+            If they do not; the message names the packages that differ.
+        """
 
     async def close(self) -> None:  # noqa: B027  # most pools have opened nothing
         """Give back what was opened. Called once, when nothing is left in the pool."""

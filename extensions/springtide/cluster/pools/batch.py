@@ -7,14 +7,16 @@ import logging
 import os
 import pwd
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from springtide.cluster.bodies import Body, BodyState, Look, Terms
 from springtide.cluster.observation import PoolKind, Wait
-from springtide.cluster.pools.base import Contact, Pool, Started, seconds, tail_of
+from springtide.cluster.pools.base import Contact, Pool, Started, WorkerOptions, seconds, tail_of
 from springtide.cluster.pools.script import body_of, log_of, worker_job
+from springtide.environments.packages import ThisImage, same_image
+from springtide.environments.sites import SiteImage
 from springtide.errors import QueueError, QueueUnreachable, SpringtideError, SubmitRefused
 from springtide.lab.models import BatchSite, LocalSite
 from springtide.ledger.records import REFUSED, SUBMITTING, JobRecord
@@ -34,6 +36,7 @@ _INTERVAL_S = 10.0
 _IN_A_HURRY_S = 1.0
 _WAIT_WITHIN_S = 60.0
 _WAITS = 500
+_IMAGES_PYTHON = ("/bin/sh", "-c", 'exec "$(command -v python || command -v python3)" "$@"', "sh")
 _WAITING = {JobState.QUEUED.value, JobState.HELD.value, JobState.WAITING.value}
 
 
@@ -55,6 +58,9 @@ class BatchPool(Pool):
         Shell lines that come before the worker, as ``module load python``.
     site_name : str
         Of the site in the lab file, and so in the ledger; that of the pool by default.
+    image : callable, optional
+        Returns the image that the workers run in, given a mark to leave on it and who is told what is done meanwhile;
+        see `springtide.environments.sites.image_at`. Without one, they run on the nodes themselves.
     """
 
     name: str = "cluster"
@@ -65,7 +71,9 @@ class BatchPool(Pool):
     directives: tuple[str, ...] = ()
     prologue: str = ""
     site_name: str = ""
+    image: Callable[[str, Callable[[str], None]], SiteImage] | None = None
     kind = PoolKind.BATCH
+    _inside: SiteImage | None = None
     _contact: Contact | None = None
     _dispatcher: Dispatcher | None = None
     _rows: dict[str, JobRecord] = field(default_factory=dict)
@@ -107,6 +115,11 @@ class BatchPool(Pool):
             If its commands are not here.
         """
         queue = self.site if isinstance(self.site, Queue) else await self._found(self.site)
+        if self.image is not None:
+            self._inside = await asyncio.to_thread(self.image, contact.cluster, _log.info)
+            if self.worker.local_directory == WorkerOptions.local_directory:
+                # Where $TMPDIR leads to is not seen inside.
+                self.worker = replace(self.worker, local_directory="/tmp")
         self._contact = contact
         user_queue = UserQueue(queue, _me())
         monitor = Monitor(queue, interval_s=1.0 if queue.dialect == "local" else _INTERVAL_S)
@@ -120,6 +133,13 @@ class BatchPool(Pool):
             self.directives = (*site.directives, *self.directives)
             self.prologue = f"{site.prologue}\n{self.prologue}"
         return open_queue(found)
+
+    async def check_image(self, session: ThisImage) -> None:
+        """Return if the workers run in the session's image, or one of both runs in none."""
+        inside = self._inside
+        if inside is not None and session.digest and inside.digest != session.digest:
+            packages = await asyncio.to_thread(inside.packages)
+            same_image(session.digest, session.packages, inside.digest, packages)
 
     async def start(self, names: Collection[str]) -> Mapping[str, Started]:
         """Submit a job for each, all in one go."""
@@ -150,9 +170,10 @@ class BatchPool(Pool):
     def _request(self, name: str, contact: Contact) -> JobRequest:
         worker = self.worker
         dialect = self._desk.user_queue.queue.dialect
-        job = worker_job(dialect, name, worker, contact, self.lifetime_s)
+        python, variables = self._python(contact)
+        job = worker_job(dialect, name, worker, contact, self.lifetime_s, python)
         return JobRequest(
-            body=body_of(job, worker, self.prologue),
+            body=body_of(job, worker, python, self.prologue, variables),
             name=f"{contact.cluster}-{name}",
             cores=worker.cores,
             # One process, with threads: not an MPI program.
@@ -166,6 +187,15 @@ class BatchPool(Pool):
             rerunnable=True,
             output=str(log_of(contact.folder, name)),
         )
+
+    def _python(self, contact: Contact) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Return what starts the workers' Python, and the variables to start that with."""
+        if self._inside is None:
+            return [self.worker.own_python], {}
+        said = self.site.environment_variables if isinstance(self.site, BatchSite) else {}
+        python = [self.worker.python] if self.worker.python else _IMAGES_PYTHON
+        command = self._inside.command(python, _me().home, said, [contact.folder])
+        return command.argv, command.environment
 
     async def look(self, *, fresh: bool = False) -> Look:
         """Return what the queue says of all jobs; settle those of which nobody knows whether they exist."""
@@ -218,6 +248,11 @@ class BatchPool(Pool):
             waiting_jobs=sum(job.state is JobState.QUEUED for job in seen.jobs.values() if job.id not in own),
         )
         return Wait(found.median_s, found.low_s, found.high_s) if found else None
+
+    async def close(self) -> None:
+        """Let go of the image."""
+        if self._inside is not None and self._contact is not None:
+            await asyncio.to_thread(self._inside.entry.unmark, self._contact.cluster)
 
     async def log(self, name: str) -> str:
         """Return the end of what the worker's job wrote."""

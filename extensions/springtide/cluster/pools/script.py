@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,8 +22,16 @@ _ADDRESS = (
 )
 
 
-def worker_job(dialect: str, name: str, worker: WorkerOptions, contact: Contact, lifetime_s: float) -> Job:
-    """Return dask-jobqueue's job for one worker. It is asked for its script, and never submits anything itself."""
+def worker_job(
+    dialect: str, name: str, worker: WorkerOptions, contact: Contact, lifetime_s: float, python: Sequence[str]
+) -> Job:
+    """Return dask-jobqueue's job for one worker. It is asked for its script, and never submits anything itself.
+
+    Parameters
+    ----------
+    python : sequence of str
+        What starts the worker's Python.
+    """
     where = [] if worker.interface else ["--host", '"$SPRINGTIDE_ADDRESS"']
     return _JOB_CLASSES.get(dialect, PBSJob)(
         scheduler=contact.address,
@@ -31,26 +40,27 @@ def worker_job(dialect: str, name: str, worker: WorkerOptions, contact: Contact,
         memory=worker.memory_bytes,
         processes=1,
         death_timeout=f"{worker.death_timeout_s:.0f}",
-        python=shlex.quote(worker.own_python),
+        python=shlex.join(python),
         local_directory=worker.local_directory,
         worker_extra_args=[*where, *map(shlex.quote, [*worker.extra(lifetime_s), *contact.files.options])],
     )
 
 
-def body_of(job: Job, worker: WorkerOptions, prologue: str = "") -> str:
+def body_of(job: Job, worker: WorkerOptions, python: Sequence[str], prologue: str, variables: Mapping[str, str]) -> str:
     """Return the job's script without its directives.
 
     The worker takes the shell's place: a signal to the job is one to the worker, and what it returns is the job's end.
     """
     lines = job.job_script().partition(job.job_header)[2].rstrip().splitlines()
-    return "\n".join([prologue, *_address(job, worker), *lines[:-1], f"exec {lines[-1].strip()}"])
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
+    return "\n".join([prologue, *exports, *_address(job, worker, python), *lines[:-1], f"exec {lines[-1].strip()}"])
 
 
-def _address(job: Job, worker: WorkerOptions) -> list[str]:
+def _address(job: Job, worker: WorkerOptions, python: Sequence[str]) -> list[str]:
     if worker.interface:
         return []
     scheduler = urlsplit(job.scheduler)
-    command = [worker.own_python, "-I", "-S", "-c", _ADDRESS, scheduler.hostname or "", str(scheduler.port or 0)]
+    command = [*python, "-I", "-S", "-c", _ADDRESS, scheduler.hostname or "", str(scheduler.port or 0)]
     return [f"SPRINGTIDE_ADDRESS=$({shlex.join(command)}) || exit 1"]
 
 

@@ -35,7 +35,7 @@ class Apptainer(Runtime):
         """Return its version."""
         return ask([program(self.name, self.hint), "--version"], self.hint).split()[-1]
 
-    def command(self, image: Prepared, launch: Launch) -> Command:
+    def _command(self, image: Prepared, launch: Launch) -> Command:
         """Return ``apptainer exec``."""
         check(self, launch)
         launch = with_display(launch)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from springtide.environments.packages import DIGEST_VARIABLE
 
 
 class Form(enum.Enum):
@@ -122,12 +124,19 @@ class Runtime(ABC):
             If it is not on this machine, or does not work for this account; the hint says what to do.
         """
 
-    @abstractmethod
     def command(self, image: Prepared, launch: Launch) -> Command:
         """Return what starts `launch` in `image`. Called by whoever starts sessions, kernels, workers and jobs.
+
+        Inside, `springtide.environments.this_image` finds the image's digest.
 
         Raises
         ------
         EnvironmentsError
             If the runtime lacks something that `launch` asks for.
         """
+        named = {DIGEST_VARIABLE: image.digest} if image.digest else {}
+        return self._command(image, replace(launch, environment={**launch.environment, **named}))
+
+    @abstractmethod
+    def _command(self, image: Prepared, launch: Launch) -> Command:
+        """Return it in the runtime's own words."""

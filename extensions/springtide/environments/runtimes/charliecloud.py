@@ -24,7 +24,7 @@ class Charliecloud(Runtime):
         """Return its version."""
         return ask([program(_PROGRAM, self.hint), "--version"], self.hint).split()[-1].rstrip(".")
 
-    def command(self, image: Prepared, launch: Launch) -> Command:
+    def _command(self, image: Prepared, launch: Launch) -> Command:
         """Return ``ch-run``, which passes its own environment on: what is not named is taken out of it."""
         check(self, launch)
         launch = with_display(launch)

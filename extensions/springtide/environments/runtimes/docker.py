@@ -25,7 +25,7 @@ class Docker(Runtime):
         """Return the engine's version."""
         return ask([program(self.name, self.hint), "version", "--format", "{{.Server.Version}}"], self.hint)
 
-    def command(self, image: Prepared, launch: Launch) -> Command:
+    def _command(self, image: Prepared, launch: Launch) -> Command:
         """Return ``docker run``; the image's own entry point is not used."""
         check(self, launch)
         launch = with_display(launch)

@@ -22,7 +22,7 @@ class Host(Runtime):
         """Return the machine's kernel."""
         return platform.release()
 
-    def command(self, image: Prepared, launch: Launch) -> Command:
+    def _command(self, image: Prepared, launch: Launch) -> Command:
         """Return the command itself, with the software at ``image.place`` first on PATH."""
         check(self, launch)
         if image.digest:

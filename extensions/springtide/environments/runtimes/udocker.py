@@ -59,7 +59,7 @@ class Udocker(Runtime):
         ask([program("runc", self.hint), "--version"], self.hint)
         return ask(["/bin/sh", "-c", _VERSION, self.name, program(self.name, self.hint)], self.hint)
 
-    def command(self, image: Prepared, launch: Launch) -> Command:
+    def _command(self, image: Prepared, launch: Launch) -> Command:
         """Return ``udocker run``, in a shell that gives it a folder of its own."""
         check(self, launch)
         root = Path(image.place)
