@@ -18,13 +18,18 @@ import yaml
 from click.testing import CliRunner, Result
 
 from springtide.cli.doctor import doctor
+from springtide.cli.env_cache import convert
+from springtide.environments.registry.reference import Reference
+from springtide.environments.registry.transfer import push
 from springtide.hub.process import unreadable_python
 from tests.clouds.unreal import FLAVOURS
 from tests.e2e.labs import container_lab, process_lab, slurm_lab
 from tests.support.accounts import TwoUsers
+from tests.support.apptainer import apptainer_folder
 from tests.support.docker_engine import DockerEngine
 from tests.support.network import free_ports
 from tests.support.openstack.running import running_cloud
+from tests.support.registry import RunningRegistry, tiny_image
 from tests.support.slurm import Slurm
 
 
@@ -258,6 +263,46 @@ def test_a_profile_that_no_node_could_run_is_named(folder: Path, cluster: Slurm)
     status, findings = examine(folder, lab, "--site", "cluster")
     assert (status, broken(findings)) == (1, {"cluster: nodes"})
     assert "“batch” asks for 64 cores; the largest node has 4" in findings["cluster: nodes"]["message"]
+
+
+@pytest.fixture
+def with_containers(folder: Path, docker_engine: DockerEngine, registry: RunningRegistry) -> dict[str, Any]:
+    """Return a lab whose nodes run sessions in an image of two megabytes."""
+    with tiny_image(docker_engine.client, "doctor:1", "in the image\n") as name:
+        sent = push(
+            docker_engine.client, name, Reference(registry.host, "test/doctor", "1"), registry.access, lambda line: None
+        )
+    lab = slurm_lab(runtime="apptainer", image_form="folder", runtime_program=str(apptainer_folder() / "apptainer"))
+    lab["profiles"][0]["environment"] = "tools"
+    lab["environments"] = {"tools": {"image": str(sent.reference)}}
+    return {**lab, "registries": registry.lab, "images": {"folder": str(folder / "images")}}
+
+
+def test_a_container_is_run_on_a_node_and_what_is_wrong_there_is_said(
+    folder: Path, cluster: Slurm, two_users: TwoUsers, with_containers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = two_users.alice
+    asked = ("--site", "cluster", "--user", alice.name)
+    status, findings = examine(folder, with_containers, *asked)
+    image = findings["cluster: image tools"]
+    assert (status, image["state"], image["message"]) == (0, "absent", "not converted yet")
+    assert "springtide env convert tools" in image["hint"]
+
+    monkeypatch.setenv("PATH", f"{apptainer_folder()}{os.pathsep}{os.environ['PATH']}")
+    file = folder / "lab.yaml"
+    done = CliRunner().invoke(convert, ["tools", "--form", "folder", "--lab", str(file)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    status, findings = examine(folder, with_containers, *asked)
+    assert (status, broken(findings)) == (0, set())
+    assert "a container of apptainer runs on " in findings["cluster: image tools"]["message"]
+    assert not list((alice.home / ".springtide").glob("*.log"))
+
+    with_containers["sites"]["cluster"]["runtime_program"] = "/nowhere/apptainer"
+    status, findings = examine(folder, with_containers, *asked)
+    assert (status, broken(findings)) == (1, {"cluster: image tools"})
+    assert "/nowhere/apptainer: No such file" in findings["cluster: image tools"]["message"]
+    assert "runtime_program" in findings["cluster: image tools"]["hint"]
+    assert [job for job in cluster.jobs() if job.state in ("PENDING", "RUNNING")] == []
 
 
 def test_a_scheduler_that_is_down_is_told_from_one_that_is_missing(folder: Path, cluster: Slurm) -> None:

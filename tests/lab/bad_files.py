@@ -73,6 +73,17 @@ BAD: dict[str, Bad] = {
         "'lpf'",
         "containers",
     ),
+    "private environment on nodes": Bad(
+        HEAD
+        + "environments: {lpf: {folder: ., groups: [lpf]}}\n"
+        + "sites: {queue: {kind: slurm, runtime: apptainer}}\n"
+        + "profiles:\n- name: one\n  site: queue\n  environment: lpf\n",
+        7,
+        "profiles[0].environment",
+        "everyone could read its image",
+        "'lpf'",
+        "runtime docker",
+    ),
     # --- the file itself
     "empty": Bad("", 1, "the file", "is empty", allowed="springtide: 1"),
     "only comments": Bad("# soon\n\n# later\n", 1, "the file", "is empty"),

@@ -110,7 +110,7 @@ def image_at(
     say : callable
         Told what is done: the first time takes minutes.
     shared_only : bool
-        Whether another account than this one runs it, which cannot see this one's own images.
+        Whether it is for other people than this account's, which must not see its own images.
 
     Raises
     ------

@@ -13,18 +13,29 @@ _END_OF_PROGRAM = "END_OF_SPRINGTIDE_NODE_PROGRAM"
 
 
 def session_script(token: str, environment: Mapping[str, str], prologue: str, command: Sequence[str]) -> str:
-    """Return the shell lines that run a session on a node.
+    """Return the shell lines that run a session on a node: see `logged_script`.
+
+    Parameters
+    ----------
+    command : sequence of str
+        What runs a Python program that comes on standard input, there where the session is to be.
+    """
+    program = _NODE_PROGRAM.read_text(encoding="utf-8")
+    first = logged_script(token, environment, prologue, command)
+    return "\n".join([f"{first} <<'{_END_OF_PROGRAM}'", program, _END_OF_PROGRAM])
+
+
+def logged_script(token: str, environment: Mapping[str, str], prologue: str, command: Sequence[str]) -> str:
+    """Return the shell lines that become `command` in the account's home, its words in a log there.
 
     Parameters
     ----------
     token : str
         The job's name, which is also that of its log.
     environment : mapping
-        The session's variables, its API token among them.
+        Variables, secrets among them.
     prologue : str
         The site's own lines of shell.
-    command : sequence of str
-        What runs a Python program that comes on standard input, there where the session is to be.
     """
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
     return "\n".join(
@@ -36,8 +47,6 @@ def session_script(token: str, environment: Mapping[str, str], prologue: str, co
             'cd "$HOME"',
             prologue.strip(),
             exports,
-            f"exec {shlex.join(command)} <<'{_END_OF_PROGRAM}'",
-            _NODE_PROGRAM.read_text(encoding="utf-8"),
-            _END_OF_PROGRAM,
+            f"exec {shlex.join(command)}",
         ]
     )

@@ -18,6 +18,7 @@ from springtide.environments.catalog import resolve
 from springtide.environments.engine import connect, engine_elsewhere, image_digest
 from springtide.errors import EngineError, QueueError, SpringtideError
 from springtide.hub.diagnosis_clouds import examine_cloud
+from springtide.hub.diagnosis_containers import examine_containers
 from springtide.hub.findings import Finding as Finding
 from springtide.hub.process import unreadable_python
 from springtide.hub.reach import address_to_set, bind_error, hub_address
@@ -51,7 +52,7 @@ def examine(lab: Lab, state: Path, *, only: str = "", user: str = "") -> list[Fi
     findings = [] if only else list(_examine_hub(lab, state))
     for name in lab.sites:
         if only in ("", name):
-            findings += _examine_site(lab, name, who)
+            findings += _examine_site(lab, name, who, state)
     for name in lab.clouds:
         if only in ("", name):
             findings += examine_cloud(lab, name, state)
@@ -125,10 +126,10 @@ def _place_of_queue(lab: Lab, name: str, site: BatchSite) -> Finding:
     return finding if back.state == "ok" else replace(back, message=f"{finding.message}, but {back.message}")
 
 
-def _examine_site(lab: Lab, name: str, user: str) -> list[Finding]:
+def _examine_site(lab: Lab, name: str, user: str, state: Path) -> list[Finding]:
     site = lab.sites[name]
     if isinstance(site, BatchSite):
-        return _examine_queue(lab, name, site, user)
+        return _examine_queue(lab, name, site, user, state)
     return _examine_engine(lab, name, site) if site.runtime == "docker" else [_host(name)]
 
 
@@ -195,7 +196,7 @@ def _find_queue(name: str, site: BatchSite) -> tuple[Finding, Found | None]:
     return Finding(name, "ok", where, site=name, kind="batch"), found
 
 
-def _examine_queue(lab: Lab, name: str, site: BatchSite, user: str) -> list[Finding]:
+def _examine_queue(lab: Lab, name: str, site: BatchSite, user: str, state: Path) -> list[Finding]:
     finding, found = _find_queue(name, site)
     if found is None:
         return [finding]
@@ -210,7 +211,10 @@ def _examine_queue(lab: Lab, name: str, site: BatchSite, user: str) -> list[Find
         checks, untried = checks[:-1], [Finding(f"{name}: account", "absent", "not tried", hint, site=name)]
     else:
         untried = []
-    return [finding, *(_tried(f"{name}: {what}", name, check) for what, check in checks), *untried]
+    findings = [finding, *(_tried(f"{name}: {what}", name, check) for what, check in checks), *untried]
+    if site.runtime != "host" and not untried and all(one.state == "ok" for one in findings):
+        findings += examine_containers(lab, name, UserQueue(queue, account_of(user, site.accounts)), state)
+    return findings
 
 
 def _tried(subject: str, site: str, check: Callable[[], str]) -> Finding:

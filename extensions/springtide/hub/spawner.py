@@ -384,7 +384,7 @@ class LabSpawner(Spawner):
             self.context.image_caches,
             self._row,
             say,
-            shared_only=session.user_queue.account.way != "same",
+            shared_only=True,
         )
         session.prepares = ""
         await self.context.rows.change(self._row, environment=session.image.digest)

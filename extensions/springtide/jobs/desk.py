@@ -98,7 +98,7 @@ class Desk:
 
     @property
     def for_others(self) -> bool:
-        """Whether its jobs run as another account than this process."""
+        """Whether its jobs are other people's than this process's."""
         return False
 
     # --- applications -----------------------------------------------------------------------------------------------

@@ -156,9 +156,10 @@ def _check_profile(place: Place, profile: Profile, parts: Parts, noted: Document
         _check_local(place, profile, noted)
     elif isinstance(site, BatchSite):
         _check_batch(place, profile, noted)
-    # At batch sites, only jobs run in containers.
-    if isinstance(site, BatchSite) or (site and site.runtime == "host"):
+    if site and site.runtime == "host":
         _check_host(place, profile, parts, noted)
+    elif isinstance(site, BatchSite):
+        _check_containers_of_nodes(place, profile, parts, noted)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -201,5 +202,16 @@ def _check_host(place: Place, profile: Profile, parts: Parts, noted: Document) -
             (*place, "environment"),
             f"is only an image, and site {profile.site} runs no containers",
             repr(profile.environment),
-            "an environment with a folder, or a site with runtime docker",
+            "an environment with a folder, or a site with containers",
+        )
+
+
+def _check_containers_of_nodes(place: Place, profile: Profile, parts: Parts, noted: Document) -> None:
+    environment = parts.environments.get(profile.environment)
+    if environment and environment.groups:
+        noted.complain(
+            (*place, "environment"),
+            f"is for some groups only, and on the nodes of site {profile.site} everyone could read its image",
+            repr(profile.environment),
+            "an environment for everyone, or a site of kind local with runtime docker",
         )

@@ -88,6 +88,16 @@ class ImageCaches:
             if not use or entry.mark(use, for_s):
                 return entry
 
+    def find(self, recipe: EnvironmentRecipe, form: Form, *, shared_only: bool = False) -> Entry | None:
+        """Return the image of an environment if it is there.
+
+        Raises
+        ------
+        EnvironmentsError, EngineError
+            If it cannot be known which one that is.
+        """
+        return self._find(recipe, form, [self.shared] if shared_only else [*self.all])
+
     def _find(self, recipe: EnvironmentRecipe, form: Form, caches: list[ConversionCache]) -> Entry | None:
         """Return an image that is there.
 
